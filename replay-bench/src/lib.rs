@@ -1,0 +1,1 @@
+//! Benchmarks of replay, each beside the floor it is measured against

@@ -1,0 +1,2 @@
+//! Development tasks: test, ci, bench, tidy
+fn main() {}
