@@ -1,0 +1,1 @@
+//! JSON helpers: canonical form, patches, merges, pointers, redaction.
