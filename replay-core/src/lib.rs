@@ -1,11 +1,18 @@
 //! Snapshots, sagas, replay and time travel: the model and the engine that every replay store shares.
 
 mod clock;
+mod codec;
 mod error;
 mod id;
+mod outline;
+mod snapshot;
 
 pub mod json;
+pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use id::{Digest, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};
+pub use outline::{MAX_STEPS, Outline, OutlineStep, StepList, StepRanges};
+pub use snapshot::{Encoding, Failure, FailureKind, Labels, Origin, Payload, Phase, SagaStatus, Snapshot, SnapshotMeta, SnapshotRecord};
+pub use storage::Store;

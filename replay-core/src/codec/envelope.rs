@@ -1,0 +1,53 @@
+//! A whole record as one self-describing sequence of bytes, for stores and files that keep nothing else.
+//!
+//! ```text
+//! "RPLY" version(1)  outline  header  encoding(1)  payload      each part preceded by its length as a varint
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::wire::{Reader, damaged, put_bytes};
+use crate::{
+    Error, ErrorKind, Result,
+    outline::Outline,
+    snapshot::{Encoding, Payload, SnapshotRecord},
+};
+
+const MAGIC: &[u8; 4] = b"RPLY";
+const VERSION: u8 = 1;
+
+pub(crate) fn encode(record: &SnapshotRecord) -> Bytes {
+    let (outline, header, payload) = (record.outline.as_bytes(), record.header(), record.payload());
+    let mut out = Vec::with_capacity(outline.len() + header.len() + payload.bytes.len() + 24);
+    out.extend_from_slice(MAGIC);
+    out.push(VERSION);
+    put_bytes(&mut out, outline);
+    put_bytes(&mut out, header);
+    out.push(payload.encoding.code());
+    put_bytes(&mut out, &payload.bytes);
+    out.into()
+}
+
+pub(crate) fn decode(bytes: &Bytes) -> Result<SnapshotRecord> {
+    let mut reader = Reader::new(bytes.clone());
+    if reader.take(MAGIC.len())? != MAGIC[..] {
+        return Err(damaged("does not begin like one"));
+    }
+    match reader.u8()? {
+        VERSION => {}
+        version => {
+            return Err(Error::new(ErrorKind::NewerVersion, "decode record")
+                .message(format!("envelope format {version} is not known to this version, which reads up to {VERSION}"))
+                .hint("read it with the version that wrote it, or a newer one"));
+        }
+    }
+    let outline = Arc::new(Outline::from_bytes(reader.bytes()?)?);
+    let header = reader.bytes()?;
+    let payload = Payload { encoding: Encoding::from_code(reader.u8()?)?, bytes: reader.bytes()? };
+    if !reader.is_empty() {
+        return Err(damaged("has bytes after its end"));
+    }
+    SnapshotRecord::from_parts(outline, header, payload)
+}

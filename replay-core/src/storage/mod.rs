@@ -1,0 +1,24 @@
+//! What a store must offer: four small object-safe traits, their queries, and the [`Store`] that bundles them.
+//!
+//! [`SnapshotStorage`] is all that a custom store must implement for sagas, replay and time travel. `replay-conformance`
+//! proves an implementation.
+
+mod blob;
+mod capabilities;
+mod cell;
+mod log;
+mod query;
+mod snapshot;
+mod store;
+mod url;
+
+pub use blob::BlobStorage;
+pub use capabilities::Capabilities;
+pub use cell::{Cell, CellStorage, If};
+pub use log::{LogEntry, LogStorage, StreamInfo};
+pub use query::{
+    At, Order, PruneReport, PruneRequest, PruneScope, SagaCursor, SagaQuery, SagaSummary, SnapshotQuery, TimeRange, check_next,
+};
+pub use snapshot::SnapshotStorage;
+pub use store::Store;
+pub use url::StoreUrl;

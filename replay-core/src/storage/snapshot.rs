@@ -1,0 +1,60 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use super::{At, Capabilities, PruneReport, PruneRequest, SagaQuery, SagaSummary, SnapshotQuery};
+use crate::{Result, SagaId, SnapshotRecord};
+
+/// Keeps the histories of sagas.
+///
+/// A handle sees one namespace. `Display` names the store without its secrets, as in `sqlite(orders.db)`.
+///
+/// # Rules
+/// 1. **Compare-and-append is the fence.** Of two runners that append the same sequence of one saga, one gets `Conflict`.
+/// 2. An acknowledged append survives kill -9 of the client, and of the server as far as the store documents.
+/// 3. The head of a saga, as [`sagas`](Self::sagas) shows it, changes in the same atomic act as its history.
+/// 4. Deleting or expiring any record never makes another unreadable.
+/// 5. An outcome that is unknown is reported as [`Retry::Ambiguous`](crate::Retry::Ambiguous).
+/// 6. Reads take no lock that blocks writers for the length of a listing.
+/// 7. Nothing that a user supplies becomes SQL, a path, a script or a key pattern.
+#[async_trait]
+pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// What this store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Appends records, which may be of several sagas; those of one saga are in order of their sequence.
+    ///
+    /// Per saga all are stored or none, and only if each sequence is the next one (1 for a saga that does not exist).
+    /// A record that is already stored with the same digest counts as appended, so that an ambiguous append may be repeated.
+    /// An empty list does nothing.
+    ///
+    /// # Errors
+    /// - `Conflict` with the facts `saga`, `sequence` (that was refused) and `expected` (the next one): another record has that
+    ///   sequence, or it leaves a gap. Records of other sagas in the same call may have been stored.
+    /// - `Unavailable`, `StoreFull`, `PermissionDenied`, `Timeout`: nothing was stored, unless the retry advice is `Ambiguous`.
+    ///
+    /// # Cancel safety
+    /// A dropped future may or may not have appended; repeating the call resolves it.
+    async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()>;
+
+    /// The record of `saga` at a position, or none. Expired records that were not pruned yet are given like others.
+    ///
+    /// # Errors
+    /// `Integrity` if the record is damaged, `NewerVersion` if a later version wrote it, or the store's own.
+    async fn load(&self, saga: &SagaId, at: At) -> Result<Option<SnapshotRecord>>;
+
+    /// One saga's records in order of their sequence, read as the stream is polled. A saga that does not exist has none.
+    /// Records that are appended while it runs may or may not be in it; there is never a gap.
+    fn list(&self, query: SnapshotQuery) -> BoxStream<'static, Result<SnapshotRecord>>;
+
+    /// The heads of sagas that match, the latest started first, ties by descending id (bytewise). Start times and ids never
+    /// change, so paging with a cursor shows each saga that exists throughout exactly once.
+    fn sagas(&self, query: SagaQuery) -> BoxStream<'static, Result<SagaSummary>>;
+
+    /// Removes records within the request's scope, oldest first, at most `limit` of them.
+    ///
+    /// Never removed but by deleting the whole saga: the newest record of a saga while it has others, and the newest record
+    /// and the newest checkpoint of a saga that has not ended. A saga whose last record goes is gone, its head too.
+    async fn prune(&self, request: PruneRequest) -> Result<PruneReport>;
+}

@@ -1,0 +1,142 @@
+use std::{collections::BTreeMap, fmt};
+
+use crate::{Error, Namespace, Result};
+
+/// A store URL, taken apart: `sqlite:path/to/file.db?durability=normal&namespace=eu`.
+///
+/// Every backend takes the options that it knows with [`take`](StoreUrl::take) and then calls
+/// [`finish`](StoreUrl::finish), which refuses what is left. `Debug` and `Display` hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl {
+    scheme: String,
+    rest: String,
+    options: BTreeMap<String, String>,
+    known: Vec<&'static str>,
+}
+
+impl StoreUrl {
+    /// Splits `text` into scheme, rest and options. `%XX` in option values is decoded; the rest is left as it is.
+    ///
+    /// # Errors
+    /// `Invalid` without a scheme, for an option without `=` or one given twice.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |message: &str| {
+            Error::invalid("parse store URL", message).hint("write scheme:rest?option=value, as in sqlite:orders.db or memory:")
+        };
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| wrong("it has no scheme"))?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        if scheme.is_empty() || !scheme.chars().all(legal) {
+            return Err(wrong("its scheme is not a word"));
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut options = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| wrong(&format!("option `{pair}` has no value")))?;
+            if options.insert(key.to_owned(), percent_decode(value).ok_or_else(|| wrong("an option is not UTF-8"))?).is_some() {
+                return Err(wrong(&format!("option `{key}` is given twice")));
+            }
+        }
+        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned(), options, known: Vec::new() })
+    }
+
+    /// The scheme in lower case, as in `sqlite`.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// What stands between the scheme's colon and the options; it may hold a password.
+    pub fn rest(&self) -> &str {
+        &self.rest
+    }
+
+    /// Takes the option `key` out, if it is given.
+    pub fn take(&mut self, key: &'static str) -> Option<String> {
+        self.known.push(key);
+        self.options.remove(key)
+    }
+
+    /// Takes the option `namespace` out; the default is `default`.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not a namespace.
+    pub fn take_namespace(&mut self) -> Result<Namespace> {
+        self.take("namespace").map_or_else(|| Ok(Namespace::default()), Namespace::new)
+    }
+
+    /// Refuses what no [`take`](StoreUrl::take) asked for.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the option and those that exist.
+    pub fn finish(mut self) -> Result<()> {
+        let Some((key, _)) = self.options.pop_first() else { return Ok(()) };
+        self.known.sort_unstable();
+        let hint = match self.known.iter().max_by(|a, b| strsim::jaro(a, &key).total_cmp(&strsim::jaro(b, &key))) {
+            Some(near) if strsim::jaro(near, &key) > 0.8 => format!("did you mean `{near}`? options: {}", self.known.join(", ")),
+            _ => format!("options: {}", self.known.join(", ")),
+        };
+        Err(Error::invalid("open store", format!("`{key}` is not an option of {} stores", self.scheme)).hint(hint))
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if let (b'%', [high, low, after @ ..]) = (first, tail) {
+            let pair = [*high, *low];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rest.rsplit_once('@') {
+            Some((_, host)) => write!(f, "{}://…@{host}", self.scheme),
+            None => write!(f, "{}:{}", self.scheme, self.rest),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self}, options: {:?})", self.options.keys())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_and_what_is_not_known_is_named() {
+        let mut url = StoreUrl::parse("sqlite:a/b.db?durability=normal&namespace=a%26b").unwrap();
+        assert_eq!((url.scheme(), url.rest()), ("sqlite", "a/b.db"));
+        assert_eq!(url.take_namespace().unwrap().as_str(), "a&b");
+        assert_eq!(url.take("durability").as_deref(), Some("normal"));
+        url.finish().unwrap();
+
+        let mut url = StoreUrl::parse("sqlite:x?durabilty=full").unwrap();
+        url.take("durability");
+        let error = url.finish().unwrap_err();
+        assert!(error.advice().unwrap().contains("did you mean `durability`"), "{error:?}");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = StoreUrl::parse("redis://user:hunter2@host:6379/0").unwrap();
+        assert!(!format!("{url} {url:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for wrong in ["", "orders.db", ":x", "a b:c", "memory:?x", "memory:?a=1&a=2"] {
+            assert!(StoreUrl::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
