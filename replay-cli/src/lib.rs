@@ -1,1 +1,1 @@
-//! The replay command
+#![doc = include_str!("../README.md")]

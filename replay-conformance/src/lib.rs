@@ -1,1 +1,1 @@
-//! The test kit that every replay store must pass
+#![doc = include_str!("../README.md")]

@@ -1,4 +1,4 @@
-//! Snapshots, sagas, replay and time travel: the model and the engine that every replay store shares.
+#![doc = include_str!("../README.md")]
 
 mod clock;
 mod codec;

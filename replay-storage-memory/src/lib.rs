@@ -1,1 +1,1 @@
-//! The in-memory store of replay
+#![doc = include_str!("../README.md")]

@@ -1,1 +1,1 @@
-//! The embedded SQLite store of replay
+#![doc = include_str!("../README.md")]

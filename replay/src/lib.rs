@@ -1,1 +1,1 @@
-//! Recoverable, repeatable, explainable multi-step work: sagas with snapshots, replay and time travel
+#![doc = include_str!("../README.md")]

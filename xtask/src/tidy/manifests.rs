@@ -30,7 +30,9 @@ pub(super) fn crate_pages_are_readmes(tree: &Tree, workspace: &Workspace) -> Vec
     for package in workspace.packages.iter().filter(|package| package.published) {
         let readme = format!("{}/README.md", package.dir);
         let lib = format!("{}/src/lib.rs", package.dir);
-        if tree.has(&readme) && !tree.text(&lib).is_some_and(|text| text.contains(CRATE_PAGE)) {
+        if !tree.has(&readme) {
+            findings.push(Finding::new(&readme, 1, "missing; say what the crate is for, when to use it and when not"));
+        } else if !tree.text(&lib).is_some_and(|text| text.contains(CRATE_PAGE)) {
             findings.push(Finding::new(&lib, 1, format!("write `{CRATE_PAGE}`, so that the README is the crate page")));
         }
     }
@@ -67,6 +69,13 @@ mod tests {
             messages(&findings),
             ["a/Cargo.toml:1: write `version.workspace = true`", "a/Cargo.toml:1: inherit the lints: `[lints]`, then `workspace = true`"]
         );
+    }
+
+    #[test]
+    fn a_published_crate_without_a_readme_is_found() {
+        let tree = Tree::of(&[("a/src/lib.rs", "//! A crate.")]);
+        assert_eq!(crate_pages_are_readmes(&tree, &workspace(true))[0].path, "a/README.md");
+        assert!(crate_pages_are_readmes(&tree, &workspace(false)).is_empty(), "nobody reads the page of a crate that is not published");
     }
 
     #[test]
