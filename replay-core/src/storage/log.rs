@@ -9,13 +9,14 @@ use crate::Result;
 
 /// Keeps append-only streams of small entries: the replay log, recordings, the audit trail.
 ///
-/// A stream is named by 1 to 1,024 bytes of UTF-8 and exists from its first entry on.
+/// A stream is named by 1 to 1,024 bytes of UTF-8, any character included, and exists from its first entry on. Entries are any bytes,
+/// also none.
 #[async_trait]
 pub trait LogStorage: fmt::Debug + Send + Sync + 'static {
     /// Appends all `entries` or none, only if the stream has `expected_len` entries, and gives its new length.
     ///
     /// If the stream has exactly these entries from `expected_len` to its end, they count as appended, so that an ambiguous
-    /// append may be repeated.
+    /// append may be repeated. An empty list changes nothing, and does not make a stream.
     ///
     /// # Errors
     /// `Conflict` with the fact `len` (the stream's length) if it is another; `Invalid` for a bad stream name.

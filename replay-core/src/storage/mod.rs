@@ -14,7 +14,7 @@ mod url;
 
 pub use blob::BlobStorage;
 pub use capabilities::Capabilities;
-pub use cell::{Cell, CellStorage, If};
+pub use cell::{Cell, CellStorage, If, MAX_CELL_BYTES, MAX_KEY_BYTES, check_cell, check_key};
 pub use log::{LogEntry, LogStorage, StreamInfo};
 pub use query::{
     At, Order, PruneReport, PruneRequest, PruneScope, SagaCursor, SagaQuery, SagaSummary, SnapshotQuery, TimeRange, check_next,

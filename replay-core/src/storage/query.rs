@@ -38,7 +38,7 @@ pub enum Order {
     Descending,
 }
 
-/// An interval of time; a missing end is open.
+/// An interval of time; a missing end is open. Ends finer than a microsecond count as they are: none is rounded down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeRange {
     /// The first instant that is in it.
@@ -339,7 +339,7 @@ pub struct PruneReport {
     pub bytes: u64,
     /// How many sagas are gone as a whole.
     pub sagas: u64,
-    /// Whether the limit ended the call before everything was removed; call again.
+    /// Whether the limit ended the call before everything that may go was removed; call again. Exact: never true without need.
     pub more: bool,
 }
 

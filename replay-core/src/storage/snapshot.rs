@@ -26,8 +26,8 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Appends records, which may be of several sagas; those of one saga are in order of their sequence.
     ///
     /// Per saga all are stored or none, and only if each sequence is the next one (1 for a saga that does not exist).
-    /// A record that is already stored with the same digest counts as appended, so that an ambiguous append may be repeated.
-    /// An empty list does nothing.
+    /// Records of several sagas may be mixed. A record that is already stored with the same digest counts as appended, so that an
+    /// ambiguous append may be repeated; one that was stored and pruned is a `Conflict`. An empty list does nothing.
     ///
     /// # Errors
     /// - `Conflict` with the facts `saga`, `sequence` (that was refused) and `expected` (the next one): another record has that
@@ -52,9 +52,10 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// change, so paging with a cursor shows each saga that exists throughout exactly once.
     fn sagas(&self, query: SagaQuery) -> BoxStream<'static, Result<SagaSummary>>;
 
-    /// Removes records within the request's scope, oldest first, at most `limit` of them.
+    /// Removes records within the request's scope, of each saga the oldest first, at most `limit` of them.
     ///
     /// Never removed but by deleting the whole saga: the newest record of a saga while it has others, and the newest record
-    /// and the newest checkpoint of a saga that has not ended. A saga whose last record goes is gone, its head too.
+    /// and the newest checkpoint of a saga that has not ended. A saga whose last record goes is gone, its head too, and its id may
+    /// be used anew. What does not exist, or is kept by these rules, is not counted; it is no error.
     async fn prune(&self, request: PruneRequest) -> Result<PruneReport>;
 }
