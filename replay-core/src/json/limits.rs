@@ -8,6 +8,12 @@ use crate::{Error, ErrorKind, Result};
 /// The deepest nesting of arrays and objects that is parsed, in levels: 1,024.
 pub const MAX_DEPTH: usize = 1_024;
 
+/// The depth that any stack has room for: the limit that `serde_json` has of itself.
+const ORDINARY_DEPTH: usize = 128;
+
+/// The stack for deeper text: 32 KiB for each of [`MAX_DEPTH`] levels, of which only what is used takes memory.
+const DEEP_STACK_BYTES: usize = MAX_DEPTH << 15;
+
 /// Refuses JSON text whose arrays and objects nest deeper than `max_depth` levels. Allocates and parses nothing.
 ///
 /// `[]` has one level, a scalar none. The text need not be well-formed: whatever a parser makes of its beginning, it
@@ -64,13 +70,29 @@ pub fn parse_value(text: &[u8]) -> Result<Value> {
 
 /// Parses JSON text of up to [`MAX_DEPTH`] levels into a `T`, where `serde_json`'s own limit is 128.
 ///
-/// The text of a value may be in the cause (as in `invalid type: string "…"`), never in the message.
+/// Text deeper than that is parsed on a thread with a large stack, since a level may take several KiB of it in builds
+/// without optimisation. The text of a value may be in the cause (as in `invalid type: string "…"`), never in the message.
 ///
 /// # Errors
-/// `LimitExceeded` if it nests deeper, `Invalid` with line and column if it is not JSON or does not fit `T`.
-pub fn parse_as<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+/// `LimitExceeded` if it nests deeper, `Invalid` with line and column if it is not JSON or does not fit `T`, `Internal` if no
+/// thread can be had.
+pub fn parse_as<T: DeserializeOwned + Send>(text: &[u8]) -> Result<T> {
+    if check_depth(text, ORDINARY_DEPTH).is_ok() {
+        return parse(text);
+    }
     check_depth(text, MAX_DEPTH)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("deep-json".to_owned()).stack_size(DEEP_STACK_BYTES);
+        let parsing = thread.spawn_scoped(scope, || parse(text));
+        let parsing =
+            parsing.map_err(|error| Error::new(ErrorKind::Internal, "parse").message("no thread can be started").caused_by(error))?;
+        parsing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // The depth was checked, so the parser's own limit, which is below it, is not needed.
     deserializer.disable_recursion_limit();
     T::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value)).map_err(not_json)
 }
@@ -116,7 +138,8 @@ mod tests {
             for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
                 let text = format!("{}1{}", open.repeat(MAX_DEPTH), close.repeat(MAX_DEPTH));
                 let value = parse_value(text.as_bytes()).unwrap();
-                assert_eq!(value.to_string(), text);
+                let expected = if open == "[" { testing::nested_arrays() } else { testing::nested_objects() };
+                assert!(super::super::tree::is_same(&value, &expected));
                 let deeper = format!("{open}{text}{close}");
                 assert!(parse_value(deeper.as_bytes()).unwrap_err().is(ErrorKind::LimitExceeded));
             }
