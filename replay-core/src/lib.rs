@@ -8,6 +8,7 @@ mod outline;
 mod snapshot;
 
 pub mod json;
+pub mod saga;
 pub mod storage;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -43,6 +43,9 @@ mod tag {
     pub(super) const PREV_DIGEST: u8 = 16;
     pub(super) const CONTENT_DIGEST: u8 = 17;
     pub(super) const CONTENT_LEN: u8 = 18;
+    pub(super) const COMPENSATED: u8 = 19;
+    pub(super) const POLICY: u8 = 20;
+    pub(super) const LAST: u8 = POLICY;
     pub(super) const ANCILLARY: u8 = 128;
 }
 
@@ -58,6 +61,10 @@ pub(crate) fn encode(meta: &SnapshotMeta, content: Content) -> (Bytes, Digest) {
     }
     out.ranges(tag::NEXT, &meta.next);
     out.ranges(tag::COMPLETED, &meta.completed);
+    out.ranges(tag::COMPENSATED, &meta.compensated);
+    if let Some(policy) = &meta.policy {
+        out.json(tag::POLICY, &**policy);
+    }
     if !meta.labels.is_empty() {
         out.json(tag::LABELS, &*meta.labels);
     }
@@ -162,7 +169,7 @@ pub(crate) fn decode(outline: Arc<Outline>, header: &Bytes) -> Result<(SnapshotM
 }
 
 #[derive(Default)]
-struct Fields([Option<Bytes>; tag::CONTENT_LEN as usize + 1]);
+struct Fields([Option<Bytes>; tag::LAST as usize + 1]);
 
 impl Fields {
     fn put(&mut self, tag: u8, value: Bytes) -> Result<()> {
@@ -216,6 +223,8 @@ impl Fields {
         }
         meta.next = self.take(tag::NEXT).map(|b| ranges(b, steps)).transpose()?.unwrap_or_default();
         meta.completed = self.take(tag::COMPLETED).map(|b| ranges(b, steps)).transpose()?.unwrap_or_default();
+        meta.compensated = self.take(tag::COMPENSATED).map(|b| ranges(b, steps)).transpose()?.unwrap_or_default();
+        meta.policy = self.json(tag::POLICY)?.map(Arc::new);
         meta.labels = self.json(tag::LABELS)?.map_or_else(Arc::default, Arc::new);
         meta.failure = self.json(tag::FAILURE)?.map(Arc::new);
         meta.external_refs = self.json(tag::EXTERNAL_REFS)?.map_or_else(Arc::default, Arc::new);

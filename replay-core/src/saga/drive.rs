@@ -1,0 +1,235 @@
+//! Driving a saga: forward step by step or wave by wave, then to its end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Disposition, MissingCapture, RunEvent, RunReport, Saga, SnapshotPolicy, StepReport, Stop, StopSignal,
+    attempt::{Attempted, Attempts},
+    capture::Held,
+    runner::Shared,
+    state::{AfterFailure, Position},
+    step::KeySource,
+};
+use crate::{Digest, Failure, FailureKind, Labels, Origin, Outline, Phase, Result, RunnerId, SagaId, SagaStatus, SnapshotMeta};
+
+/// What every record of a run has in common, and where its history ends.
+pub(super) struct Head {
+    pub(super) saga_id: SagaId,
+    pub(super) sequence: u64,
+    pub(super) prev_digest: Digest,
+    pub(super) created_at: Option<DateTime<Utc>>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) external_refs: Arc<BTreeMap<String, String>>,
+    pub(super) origin: Option<Arc<Origin>>,
+    pub(super) actor: Option<Arc<str>>,
+    pub(super) policy: Arc<SnapshotPolicy>,
+    /// The policy as recorded: none if it is the definition's own.
+    pub(super) recorded_policy: Option<Arc<SnapshotPolicy>>,
+}
+
+impl Head {
+    pub(super) fn next_meta(&self, outline: &Arc<Outline>, created_at: DateTime<Utc>, runner: RunnerId) -> SnapshotMeta {
+        let mut meta = SnapshotMeta::new(self.saga_id.clone(), outline.clone(), self.sequence + 1, created_at);
+        meta.labels = self.labels.clone();
+        meta.external_refs = self.external_refs.clone();
+        meta.origin = self.origin.clone();
+        meta.actor = self.actor.clone();
+        meta.policy = self.recorded_policy.clone();
+        meta.runner = Some(runner);
+        meta.prev_digest = self.prev_digest;
+        let retention = self.policy.retention.and_then(|keep| chrono::TimeDelta::from_std(keep).ok());
+        meta.retention_until = retention.and_then(|keep| meta.created_at.checked_add_signed(keep));
+        meta
+    }
+}
+
+/// One run of a saga by one runner.
+pub(super) struct Run<'r, C> {
+    pub(super) shared: &'r Shared,
+    pub(super) saga: Saga<C>,
+    pub(super) head: Head,
+    pub(super) position: Position,
+    pub(super) context: Held<C>,
+    pub(super) context_size: usize,
+    /// Whether the newest record says where the run stands.
+    pub(super) captured: bool,
+    pub(super) pruned_to: u64,
+    pub(super) stop: StopSignal,
+    pub(super) cancel_reason: Option<String>,
+    pub(super) steps: Vec<StepReport>,
+    pub(super) missing: Vec<MissingCapture>,
+    pub(super) interrupted: bool,
+    pub(super) started_at: DateTime<Utc>,
+}
+
+impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
+    /// Runs to an end, or until it is interrupted.
+    pub(super) async fn finish(mut self) -> Result<RunReport<C>> {
+        let steps = self.saga.outline().steps().len();
+        self.shared.observe(&self.head.saga_id, &RunEvent::Started { completed: self.position.completed.len(), steps });
+        if matches!(self.position.status, SagaStatus::Pending | SagaStatus::Executing) {
+            self.position.status = SagaStatus::Executing;
+            self.forward().await?;
+        }
+        if self.position.status == SagaStatus::Compensating {
+            self.compensate().await?;
+        }
+        let status = self.position.status;
+        metrics::counter!("replay_sagas_total", "status" => status.as_str()).increment(1);
+        tracing::info!(saga = %self.head.saga_id, %status, interrupted = self.interrupted, "run ended");
+        self.shared.observe(&self.head.saga_id, &RunEvent::Ended { status });
+        self.report()
+    }
+
+    async fn forward(&mut self) -> Result<()> {
+        loop {
+            match self.stop.get() {
+                Some(Stop::Interrupt) => {
+                    self.interrupted = true;
+                    return Ok(());
+                }
+                Some(Stop::Cancel) => {
+                    let reason = self.cancel_reason.take().unwrap_or_else(|| "cancelled".to_owned());
+                    let failure = Failure::new(None, FailureKind::Cancelled, reason, 0);
+                    return self.fail(failure, None).await;
+                }
+                None => {}
+            }
+            let wave = self.position.wave().to_vec();
+            let Some(first) = wave.first().copied() else {
+                self.position.status = SagaStatus::Completed;
+                let last = self.position.completed.iter().next_back();
+                if self.end(last).await? {
+                    return Ok(());
+                }
+                self.position.status = SagaStatus::Executing;
+                continue;
+            };
+            let due = !self.captured && self.head.policy.before_step(self.position.completed.len());
+            if due && !self.capture(Phase::BeforeStep, Some(first)).await? {
+                continue;
+            }
+            let failure = if wave.len() == 1 { self.single(first).await? } else { self.wave(&wave).await? };
+            if let Some((failure, step)) = failure {
+                return self.fail(failure, Some(step)).await;
+            }
+        }
+    }
+
+    /// Runs one step alone. Gives its failure, if it failed.
+    async fn single(&mut self, at: u32) -> Result<Option<(Failure, u32)>> {
+        if let Some(failure) = self.forced(at) {
+            return Ok(Some((failure, at)));
+        }
+        let saga = self.saga.clone();
+        let step = &saga.definition().steps[at as usize];
+        let attempts = self.attempts(&saga, at, false);
+        let context = &mut self.context;
+        let ended = attempts.run(|_| context.lend()).await?;
+        self.note(at, &ended);
+        let wants_snapshot = ended.wants_snapshot;
+        let attempts = ended.attempts;
+        match ended.outcome {
+            Err(failure) => return Ok(Some((failure, at))),
+            Ok(context) => {
+                let before = std::mem::replace(&mut self.context, Held::value(context));
+                self.completed(at);
+                let due = self.head.policy.after_step(1, true);
+                if self.head.policy.each_step()
+                    && let Err(error) = self.encode_context()
+                {
+                    self.context = before;
+                    return Ok(Some((Self::unfit(&step.name, &error, attempts), at)));
+                }
+                if due || wants_snapshot {
+                    let phase = if due { Phase::AfterStep } else { Phase::Manual };
+                    self.capture(phase, Some(at)).await?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn completed(&mut self, at: u32) {
+        self.position.complete(at, &self.saga.definition().dependents[at as usize]);
+        self.captured = false;
+    }
+
+    pub(super) fn attempts<'a>(&self, saga: &'a Saga<C>, at: u32, compensation: bool) -> Attempts<'a, C>
+    where
+        'r: 'a,
+    {
+        let step = &saga.definition().steps[at as usize];
+        let base = match &self.head.origin {
+            Some(origin) => origin.step_key_bases.get(&step.name).unwrap_or(&origin.key_base),
+            None => &self.head.saga_id,
+        };
+        let key = KeySource { namespace: self.shared.store.namespace().clone(), base: base.clone(), compensation };
+        Attempts { shared: self.shared, saga_id: self.head.saga_id.clone(), step, key, stop: self.stop.clone() }
+    }
+
+    /// The failure that the replay which made this saga asked for at this step.
+    pub(super) fn forced(&self, at: u32) -> Option<Failure> {
+        let wanted = self.head.origin.as_ref()?.force_failure.as_ref()?;
+        let step = self.saga.outline().step(at).filter(|step| step.name == *wanted)?;
+        Some(Failure::new(Some(step.name.clone()), FailureKind::Forced, "forced by the replay; the step was not executed", 0))
+    }
+
+    pub(super) fn note(&mut self, at: u32, ended: &Attempted<C>) {
+        let name = self.saga.definition().steps[at as usize].name.clone();
+        let disposition = if ended.outcome.is_ok() { Disposition::Executed } else { Disposition::Failed };
+        let Attempted { attempts, started_at, duration, .. } = *ended;
+        self.steps.push(StepReport { name, disposition, attempts, started_at, duration });
+    }
+
+    async fn fail(&mut self, failure: Failure, step: Option<u32>) -> Result<()> {
+        let after = self.position.fail(failure);
+        self.captured = false;
+        match after {
+            AfterFailure::Park => self.end_failed().await,
+            AfterFailure::Compensate if self.head.policy.failure() => self.capture_firmly(Phase::Failure, step).await,
+            AfterFailure::Compensate => Ok(()),
+        }
+    }
+
+    /// Captures the end. Says whether it was, or was not to be; not so if the saga was cancelled in the meantime.
+    async fn end(&mut self, step: Option<u32>) -> Result<bool> {
+        if self.head.policy.end() { self.capture(Phase::Completion, step).await } else { Ok(true) }
+    }
+
+    /// Captures the end of a saga that failed: it is the failed step that people look for.
+    pub(super) async fn end_failed(&mut self) -> Result<()> {
+        let outline = self.saga.outline();
+        let failed = self.position.failure.as_ref().map(|f| f.compensation.as_deref().unwrap_or(f)).and_then(|f| f.step.as_deref());
+        let step = failed.and_then(|name| outline.index_of(name));
+        while !self.end(step).await? {}
+        Ok(())
+    }
+
+    fn report(mut self) -> Result<RunReport<C>> {
+        let outline = self.saga.outline().clone();
+        let left = match self.position.status {
+            SagaStatus::Compensating => true,
+            SagaStatus::Parked => self.position.failure.as_ref().is_some_and(|failure| failure.compensation.is_some()),
+            _ => false,
+        };
+        let left = if left { self.position.to_compensate() } else { Vec::new() };
+        let uncompensated = left.into_iter().rev().filter_map(|at| outline.step(at)).map(|step| step.name.clone()).collect();
+        Ok(RunReport {
+            saga_id: self.head.saga_id,
+            status: self.position.status,
+            context: self.context.into_value()?,
+            failure: self.position.failure.take(),
+            steps: self.steps,
+            uncompensated,
+            missing_captures: self.missing,
+            sequence: self.head.sequence,
+            interrupted: self.interrupted,
+            started_at: self.started_at,
+            duration: self.shared.since(self.started_at),
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! The record that a store keeps of a snapshot.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Snapshot, SnapshotMeta};
+use crate::{Digest, Error, ErrorKind, Outline, Result, codec};
+
+/// A snapshot's context as stored: an encoding and bytes. The digests are over the JSON text, so a payload may be
+/// encoded anew without touching the chain.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// How the bytes are encoded.
+    pub encoding: Encoding,
+    /// The encoded bytes.
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// JSON text as it is.
+    pub fn json(text: Bytes) -> Self {
+        Self { encoding: Encoding::Json, bytes: text }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({:?}, {} bytes)", self.encoding, self.bytes.len())
+    }
+}
+
+/// How a payload's bytes are encoded. Codes are stored; 1 to 15 are kept for compression, deltas and encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// The JSON text as it is.
+    Json,
+}
+
+impl Encoding {
+    /// The stored code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Json => 0,
+        }
+    }
+
+    /// The encoding with this code.
+    ///
+    /// # Errors
+    /// `NewerVersion` for a code that this version does not know.
+    pub fn from_code(code: u8) -> Result<Self> {
+        match code {
+            0 => Ok(Self::Json),
+            _ => Err(Error::new(ErrorKind::NewerVersion, "decode record")
+                .message(format!("payload encoding {code} is not known to this version"))
+                .hint("read it with the version that wrote it, or a newer one")),
+        }
+    }
+}
+
+/// A snapshot as a store keeps it: the sealed header, the encoded context, and the outline that the header refers to.
+///
+/// A store that just keeps bytes uses [`to_bytes`](SnapshotRecord::to_bytes) and
+/// [`from_bytes`](SnapshotRecord::from_bytes). One that keeps outlines once and payloads in a column of their own stores
+/// [`header`](SnapshotRecord::header), [`payload`](SnapshotRecord::payload) and [`outline`](SnapshotMeta::outline)
+/// apart, and puts them together with [`from_parts`](SnapshotRecord::from_parts).
+#[derive(Debug, Clone)]
+pub struct SnapshotRecord {
+    meta: Arc<SnapshotMeta>,
+    header: Bytes,
+    payload: Payload,
+    content: Content,
+    digest: Digest,
+}
+
+/// What a header says of the context's JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) digest: Digest,
+    pub(crate) len: u64,
+}
+
+impl Content {
+    pub(crate) fn of(json: &[u8]) -> Self {
+        Self { digest: Digest::of(json), len: json.len() as u64 }
+    }
+}
+
+impl SnapshotRecord {
+    /// Seals a snapshot: encodes its header, binds the context `json` (exact JSON text, not parsed) by digest, and
+    /// computes the record's own digest.
+    pub fn seal(meta: SnapshotMeta, json: Bytes) -> Self {
+        let content = Content::of(&json);
+        let (header, digest) = codec::header::encode(&meta, content);
+        Self { meta: Arc::new(meta), header, payload: Payload::json(json), content, digest }
+    }
+
+    /// Puts a record together from its stored parts; the context is checked when it is [decoded](SnapshotRecord::decode).
+    ///
+    /// # Errors
+    /// `Integrity` if the header is damaged or was made for another outline; `NewerVersion` if it is of a later format.
+    pub fn from_parts(outline: Arc<Outline>, header: Bytes, payload: Payload) -> Result<Self> {
+        let (meta, content, digest) = codec::header::decode(outline, &header)?;
+        Ok(Self { meta: Arc::new(meta), header, payload, content, digest })
+    }
+
+    /// The whole record, outline included, as one self-describing sequence of bytes.
+    pub fn to_bytes(&self) -> Bytes {
+        codec::envelope::encode(self)
+    }
+
+    /// Reads what [`to_bytes`](SnapshotRecord::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// `Integrity` for damaged bytes, `NewerVersion` for a later format, `LimitExceeded` for absurd lengths.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self> {
+        codec::envelope::decode(bytes)
+    }
+
+    /// The sealed header: what the digest covers, with a checksum.
+    pub fn header(&self) -> &Bytes {
+        &self.header
+    }
+
+    /// The encoded context.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// SHA-256 over the header, which holds the digest of the context and that of the previous record.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// SHA-256 over the context's JSON text.
+    pub fn content_digest(&self) -> Digest {
+        self.content.digest
+    }
+
+    /// What the snapshot says but its context.
+    pub fn meta(&self) -> &Arc<SnapshotMeta> {
+        &self.meta
+    }
+
+    /// How many bytes the record takes: header and payload, without what a store adds.
+    pub fn stored_len(&self) -> u64 {
+        (self.header.len() + self.payload.bytes.len()) as u64
+    }
+
+    /// Checks the context against its digest and gives the snapshot.
+    ///
+    /// # Errors
+    /// `Integrity`, naming the record, if the context is not what was sealed.
+    pub fn decode(self) -> Result<Snapshot> {
+        let Payload { encoding: Encoding::Json, bytes } = self.payload;
+        if Content::of(&bytes) != self.content {
+            return Err(Error::new(ErrorKind::Integrity, "decode snapshot")
+                .message("the stored context is not what was captured")
+                .hint("restore the record from a backup, or replay from another checkpoint")
+                .with("snapshot", self.meta.id()));
+        }
+        Ok(Snapshot::new(self.meta, bytes, self.digest))
+    }
+}
+
+impl PartialEq for SnapshotRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for SnapshotRecord {}
+
+impl Deref for SnapshotRecord {
+    type Target = SnapshotMeta;
+
+    fn deref(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+}

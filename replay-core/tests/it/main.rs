@@ -1,0 +1,7 @@
+//! The engine on the memory store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod support;
+
+mod run;
