@@ -189,6 +189,11 @@ impl Error {
         self.0.context.iter().find(|(k, _)| *k == key).map(|(_, v)| v.as_str())
     }
 
+    /// The facts, in the order in which they were added.
+    pub fn facts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+
     /// Whether the kind is `kind`.
     pub fn is(&self, kind: ErrorKind) -> bool {
         self.0.kind == kind

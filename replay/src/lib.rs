@@ -1,1 +1,28 @@
 #![doc = include_str!("../README.md")]
+
+mod open;
+
+pub use open::{Backends, OpenStore};
+pub use replay_core::*;
+
+/// The store in memory: `memory:`.
+#[cfg(feature = "memory")]
+pub use replay_storage_memory as memory;
+
+/// The embedded store: `sqlite:path/to/file.db`.
+#[cfg(feature = "sqlite")]
+pub use replay_storage_sqlite as sqlite;
+
+/// What most programs need, to be imported as a whole.
+pub mod prelude {
+    pub use crate::{
+        ErrorKind, OpenStore, SagaId, SagaStatus, Store,
+        saga::{
+            Registry, ResumeOptions, RetryPolicy, Runner, Saga, SnapshotPolicy, SnapshotStrategy, StartOptions, Step, StepContext,
+            StepError, StepResult, StopSignal,
+        },
+    };
+}
+
+#[cfg(test)]
+mod tests;
