@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod envelope;
+mod finite;
 pub(crate) mod header;
 mod wire;
 

@@ -121,6 +121,9 @@ impl Position {
 
     /// A parked run goes on: with compensating if that is where it stood, else forward.
     pub(crate) fn unpark(&mut self) {
+        if self.status != SagaStatus::Parked {
+            return;
+        }
         let Some(failure) = &self.failure else { return };
         if failure.compensation.is_some() {
             let mut failure = (**failure).clone();

@@ -4,4 +4,8 @@
 
 mod support;
 
+mod capture;
+mod control;
+mod resume;
 mod run;
+mod wave;
