@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::{
     Digest, ErrorKind, Failure, FailureKind, Origin, Outline, OutlineStep, Phase, ReplayId, RunnerId, SagaId, SagaStatus, SnapshotMeta,
-    SnapshotRecord, clock::from_micros,
+    SnapshotRecord, StepRanges, clock::from_micros, saga::SnapshotPolicy,
 };
 
 fn outline() -> Arc<Outline> {
@@ -22,6 +22,8 @@ fn full_record() -> SnapshotRecord {
     meta.step = Some(1);
     meta.completed = [0, 2].into_iter().collect();
     meta.next = [1].into_iter().collect();
+    meta.compensated = StepRanges::one(1);
+    meta.policy = Some(Arc::new(SnapshotPolicy::default().with_max_snapshots(3).with_retention(std::time::Duration::from_mins(1))));
     meta.labels = Arc::new([("customer".into(), "c-17".into())].into());
     meta.failure = Some(Arc::new(Failure::new(Some("charge".into()), FailureKind::Timeout, "x".repeat(200), 3)));
     meta.external_refs = Arc::new([("definition".into(), Digest::ZERO.to_string())].into());
@@ -82,6 +84,16 @@ fn a_record_of_a_later_format_is_named_as_such() {
     let error = SnapshotRecord::from_parts(outline(), body.into(), record.payload().clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerVersion);
     assert!(error.to_string().contains("record format 2"), "{error}");
+}
+
+/// ST-9. A file of a released format is never edited; a new format adds one.
+#[test]
+fn records_of_every_format_version_are_readable() {
+    let bytes = Bytes::from_static(include_bytes!("../../tests/golden/record-v1.rply"));
+    let expected: serde_json::Value = serde_json::from_str(include_str!("../../tests/golden/record-v1.json")).unwrap();
+    let record = SnapshotRecord::from_bytes(&bytes).unwrap();
+    assert_eq!(record.meta(), full_record().meta());
+    assert_eq!(serde_json::to_value(record.decode().unwrap()).unwrap(), expected);
 }
 
 /// 10^5 mutations: typed errors only, no panic. A checksum that the mutation did not repair refuses nearly all of them, so half

@@ -200,11 +200,11 @@ async fn sc8_a_clock_that_steps_back_leaves_sequence_and_time_in_agreement() {
 #[tokio::test]
 async fn retention_is_recorded_with_every_snapshot() {
     let (store, journal) = (store(), Journal::default());
-    let options = named("o").with_policy(policy(|p| p.with_retention(Duration::from_secs(3600))));
+    let options = named("o").with_policy(policy(|p| p.with_retention(Duration::from_hours(1))));
     runner(&store).start_with(&order(&journal), json!({}), options).await.unwrap();
     for record in history(&store, &id("o")).await {
         assert_eq!(record.retention_until, Some(record.created_at + TimeDelta::hours(1)));
-        assert_eq!(record.policy.as_ref().unwrap().retention, Some(Duration::from_secs(3600)));
+        assert_eq!(record.policy.as_ref().unwrap().retention, Some(Duration::from_hours(1)));
     }
 }
 
