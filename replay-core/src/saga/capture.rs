@@ -117,7 +117,10 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.unsure.push(record.digest());
+                    return Err(error);
+                }
             }
         }
     }
@@ -161,8 +164,8 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         self.captured = true;
     }
 
-    /// Somebody else appended to this saga. If that was only a manual snapshot or a request to cancel, made in this runner's name,
-    /// the run goes on from there; says whether it was cancelled.
+    /// Somebody else appended to this saga. If that was only a manual snapshot or a request to cancel, made in this runner's name, or
+    /// a record of this run that was thought to be lost, the run goes on from there; says whether it was cancelled.
     async fn adopt(&mut self, conflict: Error) -> Result<bool> {
         let query = SnapshotQuery::new(self.head.saga_id.clone()).with_sequences(self.head.sequence + 1, u64::MAX);
         let appended: Vec<_> = self.shared.store.snapshots().list(query).try_collect().await?;
@@ -171,7 +174,8 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         for record in &appended {
             let is_cancel = record.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Cancelled);
             let ours = record.runner == Some(self.shared.runner_id) && record.prev_digest == prev;
-            if !ours || !(is_cancel || record.phase == Phase::Manual) {
+            let told = is_cancel || record.phase == Phase::Manual || self.unsure.contains(&record.digest());
+            if !ours || !told {
                 return Err(conflict
                     .message("another runner has taken this saga over")
                     .hint("this run stopped; look at the saga with `show`"));

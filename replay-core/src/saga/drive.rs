@@ -57,6 +57,8 @@ pub(super) struct Run<'r, C> {
     /// Whether the newest record says where the run stands.
     pub(super) captured: bool,
     pub(super) pruned_to: u64,
+    /// Digests of records that the store did not acknowledge; they may be stored all the same.
+    pub(super) unsure: Vec<Digest>,
     pub(super) stop: StopSignal,
     pub(super) cancel_reason: Option<String>,
     pub(super) steps: Vec<StepReport>,

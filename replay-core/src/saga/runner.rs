@@ -453,6 +453,7 @@ impl Runner {
             context_size: 0,
             captured: false,
             pruned_to: 0,
+            unsure: Vec::new(),
             stop,
             cancel_reason: None,
             steps: Vec::new(),

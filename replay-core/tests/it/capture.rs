@@ -122,6 +122,17 @@ async fn an_append_whose_answer_is_lost_is_repeated_and_ends_as_one_record() {
 }
 
 #[tokio::test]
+async fn a_capture_that_was_given_up_but_is_stored_does_not_end_a_run_that_goes_on() {
+    let (plain, journal) = (store(), Journal::default());
+    let store =
+        troubled(&plain, |append| if append == 2 { Trouble::Lost(Error::new(ErrorKind::Internal, "append")) } else { Trouble::None });
+    let options = named("o").with_policy(policy(|p| p.with_on_capture_error(OnCaptureError::Continue)));
+    let report = runner(&store).start_with(&order(&journal), json!({}), options).await.unwrap();
+    assert_eq!((report.status, report.missing_captures.len(), report.sequence), (SagaStatus::Completed, 1, 4));
+    assert_eq!(history(&plain, &id("o")).await.len(), 4);
+}
+
+#[tokio::test]
 async fn sc5_the_context_as_captured_is_not_changed_by_later_steps() {
     let (store, journal) = (store(), Journal::default());
     runner(&store).start_with(&order(&journal), json!({"n": 1}), named("o")).await.unwrap();
