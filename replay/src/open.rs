@@ -39,6 +39,8 @@ impl Default for Backends {
         let backends = Self::none();
         #[cfg(feature = "memory")]
         let backends = backends.register("memory", |url| async { Ok(replay_storage_memory::Memory::open_url(url)?.into_store()) });
+        #[cfg(feature = "sqlite")]
+        let backends = backends.register("sqlite", |url| async { Ok(replay_storage_sqlite::Sqlite::open_url(url).await?.into_store()) });
         backends
     }
 }

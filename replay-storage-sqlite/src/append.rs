@@ -1,0 +1,279 @@
+//! Compare-and-append: a saga's head and its history change in one transaction.
+
+use std::collections::HashMap;
+
+use replay_core::{Error, ErrorKind, Result, SagaId, SnapshotMeta, SnapshotRecord, storage::check_next};
+use rusqlite::{Connection, OptionalExtension, named_params};
+
+use crate::{
+    error::{damaged, during},
+    row::{self, Context, RecordRow},
+    writer::Session,
+};
+
+const OPERATION: &str = "append";
+
+/// Appends records of any sagas. The inner result is the first conflict; what does not conflict is stored all the same.
+pub(crate) fn append(session: &mut Session, namespace: &str, records: &[SnapshotRecord]) -> Result<Result<()>> {
+    if let [record] = records {
+        return append_to_saga(session, namespace, &[record]);
+    }
+    let mut groups: Vec<Vec<&SnapshotRecord>> = Vec::new();
+    let mut group_of: HashMap<&SagaId, usize> = HashMap::new();
+    for record in records {
+        let group = *group_of.entry(&record.saga_id).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(record),
+            None => groups.push(vec![record]),
+        }
+    }
+    let mut verdict = Ok(());
+    for group in groups {
+        let outcome = append_to_saga(session, namespace, &group)?;
+        verdict = verdict.and(outcome);
+    }
+    Ok(verdict)
+}
+
+/// Appends records of one saga, all or none.
+fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRecord]) -> Result<Result<()>> {
+    let [first, .., last] = records else {
+        let [only] = records else { return Ok(Ok(())) };
+        return append_run(session, namespace, records, only, only);
+    };
+    append_run(session, namespace, records, first, last)
+}
+
+fn append_run(
+    session: &mut Session,
+    namespace: &str,
+    records: &[&SnapshotRecord],
+    first: &SnapshotRecord,
+    last: &SnapshotRecord,
+) -> Result<Result<()>> {
+    let facets = row::facets(last);
+    let without_gap = records.windows(2).all(|pair| pair[0].sequence.checked_add(1) == Some(pair[1].sequence));
+    if without_gap && first.sequence > 1 && i64::try_from(last.sequence).is_ok() {
+        let number = match session.remembered_saga(&first.saga_id) {
+            None => session.find_saga(namespace, &first.saga_id)?,
+            number => number,
+        };
+        // By far the most appends end here. The comparison is with the database, for other processes append too.
+        if let Some(number) = number
+            && advance(session.connection(), number, first.sequence - 1, last, Some(facets)).map_err(during(OPERATION))?
+        {
+            insert_all(session, namespace, number, records)?;
+            return Ok(Ok(()));
+        }
+    }
+    let number = session.find_saga(namespace, &first.saga_id)?;
+    let head = number.map(|number| head(session.connection(), number)).transpose().map_err(during(OPERATION))?;
+    let new = match split_off_stored(session.connection(), number, head, records)? {
+        Ok(new) => new,
+        Err(conflict) => return Ok(Err(conflict)),
+    };
+    let (Some(_), Some(newest)) = (new.first(), new.last()) else { return Ok(Ok(())) };
+    let number = match (number, head) {
+        (Some(number), Some(head)) => {
+            update_facets(session.connection(), namespace, number, head, newest)?;
+            advance(session.connection(), number, head, newest, None).map_err(during(OPERATION))?;
+            number
+        }
+        _ => create(session, namespace, new[0], newest).map_err(during(OPERATION))?,
+    };
+    insert_all(session, namespace, number, &new)?;
+    Ok(Ok(()))
+}
+
+/// The records that are not stored yet, or the conflict.
+fn split_off_stored<'a>(
+    connection: &Connection,
+    number: Option<i64>,
+    head: Option<u64>,
+    records: &[&'a SnapshotRecord],
+) -> Result<Result<Vec<&'a SnapshotRecord>>> {
+    let mut new: Vec<&SnapshotRecord> = Vec::new();
+    for record in records {
+        let last = new.last().map(|record| record.sequence).or(head);
+        if last.is_none_or(|last| record.sequence > last) {
+            match check_next(record, last) {
+                Ok(()) => new.push(record),
+                Err(conflict) => return Ok(Err(conflict)),
+            }
+            continue;
+        }
+        let is_stored = match new.iter().find(|other| other.sequence == record.sequence) {
+            Some(other) => other.digest() == record.digest(),
+            None => match number {
+                Some(number) => stored_header(connection, number, record.sequence)?.is_some_and(|header| header == record.header()[..]),
+                None => false,
+            },
+        };
+        if !is_stored {
+            let expected = last.map_or(1, |last| last + 1);
+            return Ok(Err(Error::new(ErrorKind::Conflict, OPERATION)
+                .with("saga", &record.saga_id)
+                .with("sequence", record.sequence)
+                .with("expected", expected)));
+        }
+    }
+    Ok(Ok(new))
+}
+
+/// A header covers its record's digest, so equal headers are equal digests.
+fn stored_header(connection: &Connection, number: i64, sequence: u64) -> Result<Option<Vec<u8>>> {
+    let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT header FROM records WHERE saga_no = ?1 AND sequence = ?2")
+        .and_then(|mut select| select.query_row([number, sequence], |row| row.get(0)).optional())
+        .map_err(during(OPERATION))
+}
+
+fn head(connection: &Connection, number: i64) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT sequence FROM heads WHERE saga_no = ?1")?.query_row([number], |row| row.get(0))
+}
+
+/// Moves the head from `expected` to `newest`; says whether it stood there, with these facets where they are given.
+fn advance(connection: &Connection, number: i64, expected: u64, newest: &SnapshotRecord, facets: Option<i64>) -> rusqlite::Result<bool> {
+    let changed = match facets {
+        Some(facets) => connection
+            .prepare_cached(
+                "UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3 WHERE saga_no = ?4 AND sequence = ?5 AND facets = ?6",
+            )?
+            .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, facets))?,
+        None => connection
+            .prepare_cached("UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3, facets = ?6 WHERE saga_no = ?4 AND sequence = ?5")?
+            .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, row::facets(newest)))?,
+    };
+    Ok(changed == 1)
+}
+
+fn micros(meta: &SnapshotMeta) -> i64 {
+    meta.created_at.timestamp_micros()
+}
+
+fn create(session: &mut Session, namespace: &str, first: &SnapshotRecord, newest: &SnapshotRecord) -> rusqlite::Result<i64> {
+    let connection = session.connection();
+    let started_at = micros(first);
+    let number = connection
+        .prepare_cached(
+            "INSERT INTO sagas (namespace, saga_id, started_at, status, name, origin)
+             VALUES (:namespace, :saga_id, :started_at, :status, :name, :origin)",
+        )?
+        .insert(named_params! {
+            ":namespace": namespace,
+            ":saga_id": newest.saga_id.as_str(),
+            ":started_at": started_at,
+            ":status": newest.status.code(),
+            ":name": newest.saga_name(),
+            ":origin": newest.origin.as_ref().map(|origin| origin.saga_id.as_str()),
+        })?;
+    connection.prepare_cached("INSERT INTO heads (saga_no, sequence, updated_at, step, facets) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
+        number,
+        newest.sequence,
+        micros(newest),
+        newest.step_name(),
+        row::facets(newest),
+    ))?;
+    insert_labels(connection, namespace, number, started_at, newest)?;
+    session.remember_saga(&newest.saga_id, number);
+    Ok(number)
+}
+
+/// Brings what sagas are found by to what the newest record says.
+fn update_facets(connection: &Connection, namespace: &str, number: i64, head: u64, newest: &SnapshotRecord) -> Result<()> {
+    let failed = during(OPERATION);
+    let (old_facets, started_at, status): (i64, i64, u8) = connection
+        .prepare_cached("SELECT h.facets, s.started_at, s.status FROM heads AS h JOIN sagas AS s USING (saga_no) WHERE saga_no = ?1")
+        .and_then(|mut select| select.query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
+        .map_err(failed)?;
+    if old_facets == row::facets(newest) {
+        return Ok(());
+    }
+    let change = || -> rusqlite::Result<()> {
+        if status != newest.status.code() {
+            connection.prepare_cached("UPDATE sagas SET status = ?1 WHERE saga_no = ?2")?.execute((newest.status.code(), number))?;
+        }
+        let origin = newest.origin.as_ref().map(|origin| origin.saga_id.as_str());
+        connection
+            .prepare_cached("UPDATE sagas SET name = ?1, origin = ?2 WHERE saga_no = ?3 AND (name <> ?1 OR origin IS NOT ?2)")?
+            .execute((newest.saga_name(), origin, number))?;
+        Ok(())
+    };
+    change().map_err(failed)?;
+    let old = newest_meta(connection, number, head, newest)?;
+    if old.labels != newest.labels {
+        delete_labels(connection, namespace, started_at, &old).map_err(failed)?;
+        insert_labels(connection, namespace, number, started_at, newest).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn newest_meta(connection: &Connection, number: i64, head: u64, of: &SnapshotRecord) -> Result<SnapshotRecord> {
+    let row = connection
+        .prepare_cached(&format!("SELECT {} FROM records AS r WHERE r.saga_no = ?1 AND r.sequence = ?2", row::RECORD))
+        .and_then(|mut select| select.query_row((number, head), |row| RecordRow::read(row, 0)).optional())
+        .map_err(during(OPERATION))?
+        .ok_or_else(|| missing_head(of.saga_id.as_str()))?;
+    let outline = row::outline(connection, row.definition_no)?;
+    row.into_record(of.saga_id.as_str(), outline)
+}
+
+/// A head whose record is not there.
+pub(crate) fn missing_head(saga: &str) -> Error {
+    damaged("read", "the newest record of a saga is missing").with("saga", saga)
+}
+
+fn insert_labels(connection: &Connection, namespace: &str, number: i64, started_at: i64, meta: &SnapshotMeta) -> rusqlite::Result<()> {
+    for (key, value) in &*meta.labels {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO saga_labels (namespace, key, value, started_at, saga_id, saga_no) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute((namespace, key, value, started_at, meta.saga_id.as_str(), number))?;
+    }
+    Ok(())
+}
+
+/// Removes the labels that a saga's newest record says it has.
+pub(crate) fn delete_labels(connection: &Connection, namespace: &str, started_at: i64, meta: &SnapshotMeta) -> rusqlite::Result<()> {
+    for (key, value) in &*meta.labels {
+        connection
+            .prepare_cached(
+                "DELETE FROM saga_labels WHERE namespace = ?1 AND key = ?2 AND value = ?3 AND started_at = ?4 AND saga_id = ?5",
+            )?
+            .execute((namespace, key, value, started_at, meta.saga_id.as_str()))?;
+    }
+    Ok(())
+}
+
+fn insert_all(session: &mut Session, namespace: &str, number: i64, records: &[&SnapshotRecord]) -> Result<()> {
+    for record in records {
+        let definition = session.definition(namespace, &record.outline)?;
+        insert(session.connection(), number, definition, record).map_err(during(OPERATION))?;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, number: i64, definition: i64, record: &SnapshotRecord) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO records (saga_no, sequence, created_at, next_key, definition_no, phase, status, step, retention_until, encoding, \
+             header, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute((
+            number,
+            record.sequence,
+            micros(record),
+            row::next_key(record),
+            definition,
+            record.phase.code(),
+            record.status.code(),
+            record.step,
+            record.retention_until.map(|until| until.timestamp_micros()),
+            record.payload().encoding.code(),
+            &record.header()[..],
+            Context(record.payload()),
+        ))
+        .map(drop)
+}

@@ -1,0 +1,83 @@
+//! What SQL sees of a store.
+
+use bytes::Bytes;
+use replay_core::{
+    ErrorKind,
+    storage::{At, SnapshotStorage},
+};
+use rusqlite::Connection;
+
+use crate::support::{append_up_to, fresh, id, newest, record, record_with};
+
+#[tokio::test]
+async fn a_context_is_queried_with_plain_sql() {
+    let (_folder, path, store) = fresh().await;
+    append_up_to(&store, "order_1", 3).await;
+    let sql = Connection::open(&path).unwrap();
+    let row: (String, i64, String, String, String, String, String) = sql
+        .query_row(
+            "SELECT saga_name, sequence, phase, status, step, created_at, json_extract(context, '$.token')
+             FROM snapshots WHERE saga_id = 'order_1' AND json_extract(context, '$.n') = 2",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?)),
+        )
+        .unwrap();
+    let expected = ("order", 2, "before_step", "executing", "charge", "2026-01-01T00:00:00.002000Z", "tok_2");
+    assert_eq!((&*row.0, row.1, &*row.2, &*row.3, &*row.4, &*row.5, &*row.6), expected);
+}
+
+#[tokio::test]
+async fn a_context_that_is_no_text_comes_back_as_it_was() {
+    let (_folder, path, store) = fresh().await;
+    let contexts = [&b"\xff\xfe not UTF-8"[..], b"\"nul \0 inside\"", b"", b"{\"a\":1,\"a\":2, \"b\" : 1.0}"];
+    for (sequence, context) in (1..).zip(contexts) {
+        store.append(vec![record_with("odd", sequence, Bytes::from_static(context))]).await.unwrap();
+    }
+    for (sequence, context) in (1..).zip(contexts) {
+        let record = store.load(&id("odd"), At::Sequence(sequence)).await.unwrap().unwrap();
+        assert_eq!(record.decode().unwrap().context_text(), context);
+    }
+    let sql = Connection::open(&path).unwrap();
+    let kinds: String = sql
+        .query_row("SELECT group_concat(typeof(context)) FROM (SELECT context FROM records ORDER BY sequence)", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(kinds, "blob,text,text,text");
+}
+
+#[tokio::test]
+async fn an_id_is_never_taken_for_sql_or_for_a_pattern() {
+    let (_folder, _path, store) = fresh().await;
+    let ids = ["'; DROP TABLE records; --", "%", "_", "*", "a%b", "A%B", "\"", "?1", ":saga_id", "x' OR '1'='1"];
+    for saga in ids {
+        store.append(vec![record(saga, 1)]).await.unwrap();
+    }
+    for saga in ids {
+        assert_eq!(newest(&store, saga).await, 1, "{saga}");
+    }
+    assert_eq!(newest(&store, "a_b").await, 0);
+    assert_eq!(newest(&store, "a%B").await, 0);
+}
+
+#[tokio::test]
+async fn rows_that_changed_places_are_noticed() {
+    let (_folder, path, store) = fresh().await;
+    append_up_to(&store, "a", 2).await;
+    append_up_to(&store, "b", 2).await;
+    let sql = Connection::open(&path).unwrap();
+    let swap = |rows: &str| sql.execute_batch(rows).unwrap();
+    swap("UPDATE records SET saga_no = 3 - saga_no WHERE sequence = 1");
+    let error = store.load(&id("a"), At::Sequence(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.fact("snapshot")), (ErrorKind::Integrity, Some("a@1")), "{error}");
+
+    swap("UPDATE records SET sequence = 7 WHERE saga_no = 2 AND sequence = 2; UPDATE heads SET sequence = 7 WHERE saga_no = 2");
+    let error = store.load(&id("b"), At::Latest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+}
+
+#[tokio::test]
+async fn a_newest_record_that_vanished_is_noticed() {
+    let (_folder, path, store) = fresh().await;
+    append_up_to(&store, "a", 2).await;
+    Connection::open(&path).unwrap().execute_batch("DELETE FROM records WHERE sequence = 2").unwrap();
+    assert_eq!(store.load(&id("a"), At::Latest).await.unwrap_err().kind(), ErrorKind::Integrity);
+}
