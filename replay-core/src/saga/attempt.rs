@@ -3,6 +3,7 @@
 use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::Either};
+use tracing::Instrument;
 
 use super::{RetryPolicy, RunEvent, StepContext, StepError, StopSignal, builder::StepDefinition, runner::Shared, step::KeySource};
 use crate::{Failure, FailureKind, Result, SagaId};
@@ -41,7 +42,8 @@ impl<C: Send + 'static> Attempts<'_, C> {
             let context = input(attempt < retry.max_attempts)?;
             let cx = StepContext::new(self.saga_id.clone(), self.step.name.clone(), attempt, self.key.clone(), self.stop.clone());
             self.shared.observe(&self.saga_id, &RunEvent::AttemptStarted { step: &self.step.name, attempt, compensation });
-            match self.once(&cx, context, compensation).await {
+            let span = tracing::info_span!("step", name = %self.step.name, attempt, compensation);
+            match self.once(&cx, context, compensation).instrument(span).await {
                 Ok(context) => break (Ok(context), cx.wants_snapshot()),
                 Err(error) => match self.pause(retry, attempt, &error) {
                     Some(pause) => {
