@@ -1,9 +1,10 @@
 //! Whether the runner of a saga is alive: one leased cell per runner, named by every snapshot that it writes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
@@ -50,11 +51,15 @@ fn process_start(pid: u32) -> Option<String> {
     fields.nth(18).map(str::to_owned)
 }
 
+/// The runners of this process that hold a lease. Giving a lease up is a write that may be late or fail; whether a runner of one's own
+/// process lives is known without it.
+static HERE: Mutex<BTreeSet<RunnerId>> = Mutex::new(BTreeSet::new());
+
 /// The lease of one runner: taken with its first saga, renewed while it lives, given up when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
+    runner: RunnerId,
     cells: Arc<dyn CellStorage>,
-    key: String,
     heartbeat: JoinHandle<()>,
 }
 
@@ -69,7 +74,7 @@ impl Lease {
         let value = Bytes::from(value);
         renew(&*cells, &*clock, &key, &value, length).await?;
         let heartbeat = tokio::spawn({
-            let (cells, key) = (cells.clone(), key.clone());
+            let cells = cells.clone();
             async move {
                 loop {
                     clock.sleep(length / 3).await;
@@ -79,14 +84,16 @@ impl Lease {
                 }
             }
         });
-        Ok(Self { cells, key, heartbeat })
+        HERE.lock().insert(runner);
+        Ok(Self { runner, cells, heartbeat })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.heartbeat.abort();
-        let (cells, key) = (self.cells.clone(), std::mem::take(&mut self.key));
+        HERE.lock().remove(&self.runner);
+        let (cells, key) = (self.cells.clone(), key(self.runner));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { cells.delete_cell(&key, If::Any).await });
         }
@@ -103,7 +110,9 @@ pub(super) async fn is_alive(cells: &dyn CellStorage, runner: RunnerId) -> Resul
     let Some(cell) = cells.get_cell(&key(runner)).await? else { return Ok(None) };
     let owner: Owner = serde_json::from_slice(&cell.value)
         .map_err(|e| Error::new(ErrorKind::Integrity, "read lease").with("runner", runner).caused_by(e))?;
-    Ok((!owner.has_ended(&Owner::this_process())).then_some(owner))
+    let here = Owner::this_process();
+    let ended = if owner == here { !HERE.lock().contains(&runner) } else { owner.has_ended(&here) };
+    Ok((!ended).then_some(owner))
 }
 
 #[cfg(test)]

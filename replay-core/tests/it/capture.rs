@@ -15,7 +15,7 @@ const BEFORE: &str = "before_each_step";
 
 /// Two compensable steps and a third that fails if told to, under `strategy`: the phases that are captured.
 async fn captured(strategy: &str, fail: Option<&str>) -> Vec<String> {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let policy = policy(|p| p.with_strategy(strategy.parse().unwrap()));
     runner(&store).start_with(&order(&journal), json!({"fail": fail}), named("o").with_policy(policy)).await.unwrap();
     phases(&store, &id("o")).await.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
@@ -65,7 +65,7 @@ async fn sc2_whatever_the_strategy_but_manual_the_terminal_state_is_there() {
         for (fail, expected) in
             [(Value::Null, SagaStatus::Completed), (json!("reserve"), SagaStatus::Failed), (json!("ship"), SagaStatus::RolledBack)]
         {
-            let (store, journal) = (store(), Journal::default());
+            let (store, journal) = (store().await, Journal::default());
             let options = named("o").with_policy(policy(|p| p.with_strategy(strategy)));
             let report = runner(&store).start_with(&order(&journal), json!({"fail": fail}), options).await.unwrap();
             let newest = store.snapshots().load(&id("o"), At::Latest).await.unwrap().unwrap();
@@ -77,7 +77,7 @@ async fn sc2_whatever_the_strategy_but_manual_the_terminal_state_is_there() {
 #[tokio::test]
 async fn sc3_no_step_starts_before_its_checkpoint_is_acknowledged() {
     for n in 1..=4_u64 {
-        let (plain, journal) = (store(), Journal::default());
+        let (plain, journal) = (store().await, Journal::default());
         let full = || Error::new(ErrorKind::PermissionDenied, "append");
         let store = troubled(&plain, move |append| if append == n { Trouble::Refused(full()) } else { Trouble::None });
         let error = runner(&store).start_with(&order(&journal), json!({}), named("o")).await.unwrap_err();
@@ -93,7 +93,7 @@ async fn sc3_no_step_starts_before_its_checkpoint_is_acknowledged() {
 
 #[tokio::test]
 async fn sc4_a_run_that_goes_on_without_its_captures_lists_them() {
-    let (plain, journal) = (store(), Journal::default());
+    let (plain, journal) = (store().await, Journal::default());
     let store =
         troubled(
             &plain,
@@ -112,7 +112,7 @@ async fn sc4_a_run_that_goes_on_without_its_captures_lists_them() {
 #[tokio::test]
 async fn an_append_whose_answer_is_lost_is_repeated_and_ends_as_one_record() {
     for n in 1..=4_u64 {
-        let (plain, journal) = (store(), Journal::default());
+        let (plain, journal) = (store().await, Journal::default());
         let lost = || Error::new(ErrorKind::Unavailable, "append").retry(Retry::Ambiguous);
         let store = troubled(&plain, move |append| if append == n { Trouble::Lost(lost()) } else { Trouble::None });
         let report = runner(&store).start_with(&order(&journal), json!({}), named("o")).await.unwrap();
@@ -123,7 +123,7 @@ async fn an_append_whose_answer_is_lost_is_repeated_and_ends_as_one_record() {
 
 #[tokio::test]
 async fn a_capture_that_was_given_up_but_is_stored_does_not_end_a_run_that_goes_on() {
-    let (plain, journal) = (store(), Journal::default());
+    let (plain, journal) = (store().await, Journal::default());
     let store =
         troubled(&plain, |append| if append == 2 { Trouble::Lost(Error::new(ErrorKind::Internal, "append")) } else { Trouble::None });
     let options = named("o").with_policy(policy(|p| p.with_on_capture_error(OnCaptureError::Continue)));
@@ -134,7 +134,7 @@ async fn a_capture_that_was_given_up_but_is_stored_does_not_end_a_run_that_goes_
 
 #[tokio::test]
 async fn sc5_the_context_as_captured_is_not_changed_by_later_steps() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     runner(&store).start_with(&order(&journal), json!({"n": 1}), named("o")).await.unwrap();
     let mut contexts = Vec::new();
     for record in history(&store, &id("o")).await {
@@ -155,7 +155,7 @@ async fn sc6_large_contexts_are_kept_and_one_over_the_limit_names_step_and_size(
         })
         .build()
         .unwrap();
-    let store = store();
+    let store = store().await;
     for bytes in [100_000, 1_000_000, 10_000_000] {
         let report = runner(&store).start(&saga, json!({"bytes": bytes})).await.unwrap();
         assert_eq!(report.status, SagaStatus::Completed);
@@ -174,7 +174,7 @@ async fn sc6_large_contexts_are_kept_and_one_over_the_limit_names_step_and_size(
 
 #[tokio::test]
 async fn sc7_max_snapshots_leaves_that_many_and_each_is_readable() {
-    let store = store();
+    let store = store().await;
     let mut builder = Saga::builder("long");
     for n in 0..100 {
         builder = builder.step(format!("step-{n}"), move |mut context: Value| async move {
@@ -193,7 +193,7 @@ async fn sc7_max_snapshots_leaves_that_many_and_each_is_readable() {
 
 #[tokio::test]
 async fn sc8_a_clock_that_steps_back_leaves_sequence_and_time_in_agreement() {
-    let (store, clock) = (store(), clock());
+    let (store, clock) = (store().await, clock());
     let back = clock.clone();
     let saga = Saga::builder("order")
         .step("a", move |context: Value| {
@@ -210,7 +210,7 @@ async fn sc8_a_clock_that_steps_back_leaves_sequence_and_time_in_agreement() {
 
 #[tokio::test]
 async fn retention_is_recorded_with_every_snapshot() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let options = named("o").with_policy(policy(|p| p.with_retention(Duration::from_hours(1))));
     runner(&store).start_with(&order(&journal), json!({}), options).await.unwrap();
     for record in history(&store, &id("o")).await {
@@ -221,7 +221,7 @@ async fn retention_is_recorded_with_every_snapshot() {
 
 #[tokio::test]
 async fn a_step_can_ask_for_a_snapshot_under_the_manual_strategy() {
-    let store = store();
+    let store = store().await;
     let saga = Saga::builder("order")
         .step_with("a", |cx, context: Value| async move {
             cx.request_snapshot();
@@ -248,7 +248,7 @@ struct Line {
 
 #[tokio::test]
 async fn st17_a_context_that_json_cannot_hold_is_refused_with_the_place() {
-    let store = store();
+    let store = store().await;
     let saga = Saga::builder("measure")
         .step("measure", |mut context: Measured| async move {
             context.lines.push(Line { amount: f64::NAN });

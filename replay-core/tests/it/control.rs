@@ -36,7 +36,7 @@ where
 
 #[tokio::test]
 async fn a_saga_cancelled_by_another_runner_compensates_what_it_had_completed() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let saga = meddled(&journal, &runner(&store), |other| async move {
         other.cancel(&id("o"), "customer withdrew", Some("ops".into())).await.unwrap();
     });
@@ -50,7 +50,7 @@ async fn a_saga_cancelled_by_another_runner_compensates_what_it_had_completed() 
 
 #[tokio::test]
 async fn a_saga_cancelled_after_its_runner_died_compensates_when_resumed() {
-    let (plain, journal) = (store(), Journal::default());
+    let (plain, journal) = (store().await, Journal::default());
     let denied = || replay_core::Error::new(ErrorKind::PermissionDenied, "append");
     let store = troubled(&plain, move |n| if n == 3 { Trouble::Refused(denied()) } else { Trouble::None });
     runner(&store).start_with(&order(&journal), json!({}), named("o")).await.unwrap_err();
@@ -66,7 +66,7 @@ async fn a_saga_cancelled_after_its_runner_died_compensates_when_resumed() {
 
 #[tokio::test]
 async fn a_manual_snapshot_from_outside_does_not_disturb_the_run() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let saga = meddled(&journal, &runner(&store), |other| async move {
         other.snapshot(&id("o"), "before the audit", None).await.unwrap();
     });
@@ -80,7 +80,7 @@ async fn a_manual_snapshot_from_outside_does_not_disturb_the_run() {
 
 #[tokio::test]
 async fn a_cancel_signal_compensates_at_the_next_step_boundary() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let stop = StopSignal::new();
     let signal = stop.clone();
     let saga = noting(Saga::builder("order"), &journal, "a").step("b", move |context: Value| {
@@ -95,7 +95,7 @@ async fn a_cancel_signal_compensates_at_the_next_step_boundary() {
 
 #[tokio::test]
 async fn after_a_completed_pivot_a_failure_parks_and_resume_goes_forward() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let tries = Arc::new(AtomicU32::new(0));
     let count = tries.clone();
     let saga = noting(noting(Saga::builder("order"), &journal, "a"), &journal, "ship").pivot().step("invoice", move |context: Value| {
@@ -114,7 +114,7 @@ async fn after_a_completed_pivot_a_failure_parks_and_resume_goes_forward() {
 
 #[tokio::test]
 async fn a_compensation_that_exhausts_its_retries_parks_and_resume_continues_there() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let tries = Arc::new(AtomicU32::new(0));
     let count = tries.clone();
     let saga = noting(Saga::builder("order"), &journal, "a")
@@ -143,7 +143,7 @@ async fn a_saga_without_compensations_ends_failed() {
         .step("b", |_: Value| async move { Err(StepError::new("no")) })
         .build()
         .unwrap();
-    let store = store();
+    let store = store().await;
     let report = runner(&store).start_with(&saga, json!({}), named("o")).await.unwrap();
     assert_eq!(report.status, SagaStatus::Failed);
     assert_eq!(phases(&store, &id("o")).await[2..], ["failure:b compensating", "completion:b failed"]);
@@ -151,7 +151,7 @@ async fn a_saga_without_compensations_ends_failed() {
 
 #[tokio::test]
 async fn a_label_is_taken_from_the_first_context() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let saga = noting(Saga::builder("order").label("customer", "/customer/id"), &journal, "a").build().unwrap();
     runner(&store).start_with(&saga, json!({"customer": {"id": "c-17"}}), named("o").with_label("region", "eu")).await.unwrap();
     let labels = history(&store, &id("o")).await[0].labels.clone();

@@ -1,7 +1,8 @@
-//! The engine on the memory store.
+//! The engine on the memory store. `replay-e2e` runs the same files on SQLite.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
+mod store;
 mod support;
 
 mod capture;

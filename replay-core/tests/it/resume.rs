@@ -31,7 +31,7 @@ fn stuck_once(journal: &Journal) -> (Saga<Value>, Arc<Notify>) {
 
 #[tokio::test]
 async fn a_saga_whose_run_was_dropped_resumes_where_it_stood_with_the_same_key() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let (saga, reached) = stuck_once(&journal);
     let first = runner(&store);
     tokio::select! {
@@ -52,7 +52,7 @@ async fn a_saga_whose_run_was_dropped_resumes_where_it_stood_with_the_same_key()
 
 #[tokio::test]
 async fn a_saga_whose_runner_is_alive_is_busy_unless_forced_and_the_slow_runner_stops() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let (saga, reached) = stuck_once(&journal);
     let slow = runner(&store);
     let mut running = Box::pin(slow.start_with(&saga, json!({}), named("o")));
@@ -71,7 +71,7 @@ async fn a_saga_whose_runner_is_alive_is_busy_unless_forced_and_the_slow_runner_
 #[tokio::test]
 async fn sc10_of_two_runners_that_resume_one_saga_one_goes_on() {
     for _ in 0..20 {
-        let (store, journal) = (store(), Journal::default());
+        let (store, journal) = (store().await, Journal::default());
         let (saga, reached) = stuck_once(&journal);
         let first = runner(&store);
         tokio::select! {
@@ -92,7 +92,7 @@ async fn sc10_of_two_runners_that_resume_one_saga_one_goes_on() {
 
 #[tokio::test]
 async fn sc9_one_saga_started_twice_runs_once_and_the_second_gets_its_result() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let (one, two) = (runner(&store), runner(&store));
     let saga = order(&journal);
     let both = tokio::join!(one.start_with(&saga, json!({}), named("o")), two.start_with(&saga, json!({}), named("o")));
@@ -109,7 +109,7 @@ async fn sc9_one_saga_started_twice_runs_once_and_the_second_gets_its_result() {
 
 #[tokio::test]
 async fn an_ended_saga_is_not_resumed_and_an_unknown_one_is_not_found() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let runner = runner(&store);
     runner.start_with(&order(&journal), json!({}), named("o")).await.unwrap();
     assert_eq!(runner.resume(&order(&journal), &id("o")).await.unwrap_err().kind(), ErrorKind::Refused);
@@ -118,7 +118,7 @@ async fn an_ended_saga_is_not_resumed_and_an_unknown_one_is_not_found() {
 
 #[tokio::test]
 async fn a_changed_definition_is_refused_unless_allowed_and_completed_steps_must_exist() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let (saga, reached) = stuck_once(&journal);
     let runner = runner(&store);
     tokio::select! {
@@ -137,7 +137,7 @@ async fn a_changed_definition_is_refused_unless_allowed_and_completed_steps_must
 
 #[tokio::test]
 async fn an_interrupted_saga_stops_at_the_next_step_and_goes_on_later() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let stop = StopSignal::new();
     let signal = stop.clone();
     let saga = noting(Saga::builder("order"), &journal, "a").step("b", move |context: Value| {

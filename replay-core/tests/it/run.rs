@@ -5,7 +5,7 @@ use crate::support::*;
 
 #[tokio::test]
 async fn a_saga_runs_to_its_end_and_leaves_a_chained_history() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let report = runner(&store).start_with(&order(&journal), json!({}), named("o")).await.unwrap();
     assert_eq!(report.status, SagaStatus::Completed);
     assert_eq!(noted(&journal), ["+reserve", "+charge", "+ship"]);
@@ -19,7 +19,7 @@ async fn a_saga_runs_to_its_end_and_leaves_a_chained_history() {
 
 #[tokio::test]
 async fn a_failed_step_is_followed_by_compensation_in_reverse_order() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let report = runner(&store).start_with(&order(&journal), json!({"fail": "ship"}), named("o")).await.unwrap();
     assert_eq!(report.status, SagaStatus::RolledBack);
     assert_eq!(report.failure.as_ref().unwrap().to_string(), "ship: told to fail");

@@ -15,14 +15,11 @@ use replay_core::{
     saga::{Runner, Saga, SagaBuilder, SnapshotPolicy, StartOptions, StepError},
     storage::{At, Capabilities, PruneReport, PruneRequest, SagaQuery, SagaSummary, SnapshotQuery, SnapshotStorage},
 };
-use replay_storage_memory::Memory;
 use serde_json::{Value, json};
 
-pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
+pub(crate) use crate::store::store;
 
-pub(crate) fn store() -> Store {
-    Memory::new().into_store()
-}
+pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
 
 /// A clock that never makes a test wait. It starts now, since the store judges leases by the system's clock.
 pub(crate) fn clock() -> ManualClock {

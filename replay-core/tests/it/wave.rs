@@ -32,13 +32,13 @@ async fn steps_whose_needs_are_met_run_at_once() {
         };
         builder = builder.step(name, meet).needs(Vec::<String>::new());
     }
-    let report = runner(&store()).start(&builder.build().unwrap(), json!({})).await.unwrap();
+    let report = runner(&store().await).start(&builder.build().unwrap(), json!({})).await.unwrap();
     assert_eq!(report.status, SagaStatus::Completed);
 }
 
 #[tokio::test]
 async fn branches_are_merged_and_each_end_but_the_last_is_captured() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let report = runner(&store).start_with(&diamond(&journal), json!({"n": 1}), named("o")).await.unwrap();
     assert_eq!(report.context, json!({"n": 1, "a": "done", "b": "done", "c": "done", "d": "done"}));
     let phases = phases(&store, &id("o")).await;
@@ -60,7 +60,7 @@ async fn two_branches_that_set_one_place_differently_are_a_context_conflict() {
     };
     let none = Vec::<String>::new();
     let saga = Saga::builder("clash").step("l", set("l")).needs(none.clone()).step("r", set("r")).needs(none).build().unwrap();
-    let report = runner(&store()).start(&saga, json!({})).await.unwrap();
+    let report = runner(&store().await).start(&saga, json!({})).await.unwrap();
     let failure = report.failure.unwrap();
     assert_eq!(failure.kind, FailureKind::ContextConflict);
     assert!(failure.message.contains("/same"), "{failure}");
@@ -68,7 +68,7 @@ async fn two_branches_that_set_one_place_differently_are_a_context_conflict() {
 
 #[tokio::test]
 async fn a_failed_branch_lets_its_siblings_end_and_then_compensates_them_at_once() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let report = runner(&store).start_with(&diamond(&journal), json!({"fail": "b"}), named("o")).await.unwrap();
     assert_eq!(report.status, SagaStatus::RolledBack);
     assert_eq!(noted(&journal), ["+a", "+b", "+c", "-c", "-a"]);
@@ -78,7 +78,7 @@ async fn a_failed_branch_lets_its_siblings_end_and_then_compensates_them_at_once
 
 #[tokio::test]
 async fn members_of_a_wave_are_compensated_together_and_merged() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let report = runner(&store).start_with(&diamond(&journal), json!({"fail": "d"}), named("o")).await.unwrap();
     assert_eq!(report.context, json!({"fail": "d", "a": "undone", "b": "undone", "c": "undone"}));
     let history = history(&store, &id("o")).await;
@@ -101,7 +101,7 @@ async fn a_step_is_retried_with_growing_pauses_and_the_same_key() {
         .retry(replay_core::saga::RetryPolicy::attempts(3).with_jitter(0.0))
         .build()
         .unwrap();
-    let report = runner_at(&store(), &clock).start(&saga, json!({"kept": true})).await.unwrap();
+    let report = runner_at(&store().await, &clock).start(&saga, json!({"kept": true})).await.unwrap();
     assert_eq!((report.status, report.steps[0].attempts), (SagaStatus::Completed, 3));
     assert_eq!(report.context, json!({"kept": true}));
     let mut keys = journal.lock().unwrap().clone();
@@ -125,8 +125,8 @@ async fn a_timeout_and_a_panic_are_failures_of_the_step_alone() {
             .build()
             .unwrap()
     };
-    let timeout = runner(&store()).start(&saga(false), json!({})).await.unwrap();
+    let timeout = runner(&store().await).start(&saga(false), json!({})).await.unwrap();
     assert_eq!((timeout.status, timeout.failure.unwrap().kind), (SagaStatus::Failed, FailureKind::Timeout));
-    let panic = runner(&store()).start(&saga(true), json!({})).await.unwrap();
+    let panic = runner(&store().await).start(&saga(true), json!({})).await.unwrap();
     assert_eq!(panic.failure.unwrap().to_string(), "a: panic: poisoned");
 }

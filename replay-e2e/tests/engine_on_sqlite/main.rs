@@ -1,0 +1,18 @@
+//! The engine's own tests, on SQLite.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod store;
+#[path = "../../../replay-core/tests/it/support.rs"]
+mod support;
+
+#[path = "../../../replay-core/tests/it/capture.rs"]
+mod capture;
+#[path = "../../../replay-core/tests/it/control.rs"]
+mod control;
+#[path = "../../../replay-core/tests/it/resume.rs"]
+mod resume;
+#[path = "../../../replay-core/tests/it/run.rs"]
+mod run;
+#[path = "../../../replay-core/tests/it/wave.rs"]
+mod wave;
