@@ -10,6 +10,7 @@ mod snapshot;
 pub mod json;
 pub mod saga;
 pub mod storage;
+pub mod time_travel;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result, Retry};

@@ -9,4 +9,5 @@ mod capture;
 mod control;
 mod resume;
 mod run;
+mod time_travel;
 mod wave;
