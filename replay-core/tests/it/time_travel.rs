@@ -98,7 +98,7 @@ impl SnapshotStorage for Counting {
 #[tokio::test]
 async fn tt1_the_state_at_any_instant_of_10_000_snapshots_takes_one_read() {
     let contexts: Vec<Value> = (0..10_000).map(|n| json!({"n": n})).collect();
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &contexts)).await;
     let counting = Counting(store.snapshots().clone(), AtomicU64::new(0));
     let mut random = 12_345_u64;
@@ -114,7 +114,7 @@ async fn tt1_the_state_at_any_instant_of_10_000_snapshots_takes_one_read() {
 
 #[tokio::test]
 async fn tt2_an_instant_takes_the_newest_snapshot_that_is_not_later() {
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &[json!(0), json!(1), json!(2)])).await;
     let at = async |offset_us: i64| {
         let state = store.snapshots().state_at(&id("o"), start() + TimeDelta::microseconds(offset_us)).await.unwrap();
@@ -130,7 +130,7 @@ async fn tt2_an_instant_takes_the_newest_snapshot_that_is_not_later() {
 
 #[tokio::test]
 async fn tt3_an_instant_of_another_zone_is_the_same_and_one_without_is_refused() {
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &[json!(0), json!(1)])).await;
     let instant = parse_instant("2026-01-01T05:30:00.5+05:30").unwrap();
     let state = store.snapshots().state_at(&id("o"), instant).await.unwrap().unwrap();
@@ -142,7 +142,7 @@ async fn tt3_an_instant_of_another_zone_is_the_same_and_one_without_is_refused()
 async fn tt4_changes_are_paged_through_by_cursor_while_the_saga_goes_on() {
     let contexts: Vec<Value> = (0..10_000).map(|n| json!({ "n": n / 2 })).collect();
     let all = records("o", &contexts);
-    let store = store();
+    let store = store().await;
     keep(&store, all[..5_000].to_vec()).await;
     let mut rest = all[5_000..].chunks(250);
     let mut query = StateChangesQuery::new(id("o")).with_limit(333);
@@ -170,7 +170,7 @@ async fn tt4_changes_are_paged_through_by_cursor_while_the_saga_goes_on() {
 
 #[tokio::test]
 async fn tt4_changes_are_limited_to_a_range_and_told_as_patches() {
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &[json!({"a": 1}), json!({"a": 2}), json!({"a": 2, "b": null})])).await;
     let range = TimeRange { from: Some(start() + TimeDelta::seconds(1)), until: None };
     let query = StateChangesQuery::new(id("o")).with_range(range).with_patches(true);
@@ -183,7 +183,7 @@ async fn tt4_changes_are_limited_to_a_range_and_told_as_patches() {
 
 #[tokio::test]
 async fn tt4_a_change_after_a_pruned_one_does_not_guess_what_was_before() {
-    let store = store();
+    let store = store().await;
     let all = records("o", &[json!(1), json!(2), json!(3), json!(4)]);
     keep(&store, all.clone()).await;
     let prune = PruneRequest::new(PruneScope::Record(all[1].id()));
@@ -196,7 +196,7 @@ async fn tt4_a_change_after_a_pruned_one_does_not_guess_what_was_before() {
 
 #[tokio::test]
 async fn tt5_a_missing_place_is_null_but_not_taken_for_one() {
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &[json!({"a": {"b": null}, "list": [1, 2]}), json!({})])).await;
     let look = async |at: DateTime<Utc>, pointer: &str| {
         store.snapshots().context_at(&id("o"), at, &Pointer::parse(pointer).unwrap()).await.unwrap()
@@ -215,7 +215,7 @@ async fn tt5_a_missing_place_is_null_but_not_taken_for_one() {
 async fn tt6_the_diff_of_two_states_applied_gives_the_second() {
     let large = |salt: u64| -> Value { (0..20_000).map(|n| json!({"id": n, "value": format!("{:x}", n * salt)})).collect() };
     let contexts = [json!({"items": large(1), "x": 1}), json!({"items": large(3), "y": [null]}), json!({"items": large(1), "x": 1})];
-    let store = store();
+    let store = store().await;
     keep(&store, records("o", &contexts)).await;
     let position = |at: usize| At::Sequence(at as u64 + 1);
     for (from, to) in [(0, 1), (1, 0), (1, 2), (0, 2)] {
@@ -236,7 +236,7 @@ async fn tt6_the_diff_of_two_states_applied_gives_the_second() {
 
 #[tokio::test]
 async fn tt7_two_runs_differ_first_at_the_step_that_failed_in_one() {
-    let (store, journal) = (store(), Journal::default());
+    let (store, journal) = (store().await, Journal::default());
     let (runner, saga) = (runner(&store), order(&journal));
     runner.start_with(&saga, json!({}), named("a")).await.unwrap();
     runner.start_with(&saga, json!({"fail": "charge"}), named("b")).await.unwrap();
@@ -266,7 +266,7 @@ async fn tt7_two_runs_differ_first_at_the_step_that_failed_in_one() {
 
 #[tokio::test]
 async fn tt7_two_runs_of_one_input_differ_first_where_their_contexts_part() {
-    let store = store();
+    let store = store().await;
     keep(&store, records("a", &[json!({}), json!({"x": 1}), json!({"x": 1, "y": 2}), json!({"x": 1, "y": 3})])).await;
     keep(&store, records("b", &[json!({}), json!({"x": 1}), json!({"x": 1, "y": 9}), json!({"x": 1, "y": 3})])).await;
     let diff = store.snapshots().diff_runs(&id("a"), &id("b")).await.unwrap();
@@ -278,7 +278,7 @@ async fn tt7_two_runs_of_one_input_differ_first_where_their_contexts_part() {
 
 #[tokio::test]
 async fn tt8_the_history_of_one_key_is_its_values_one_after_another() {
-    let store = store();
+    let store = store().await;
     let values =
         [json!({}), json!({"k": null}), json!({"k": null, "o": 1}), json!({"k": 1}), json!({"k": 1, "o": 2}), json!({"k": 2}), json!({})];
     keep(&store, records("o", &values)).await;
