@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 32;
 
 impl Runner {
     /// Asks a saga to stop at its next capture and to compensate what is completed, wherever it runs. One whose runner is gone
-    /// compensates when it is resumed. Gives the snapshot that says so.
+    /// compensates when it is resumed. After a pivot nothing is taken back: the saga is parked. Gives the snapshot that says so.
     ///
     /// # Errors
     /// `NotFound`; `Refused` if the saga has ended or compensates already; the store's own.
@@ -31,8 +31,12 @@ impl Runner {
             }
             let step = meta.step_name().map(Arc::from);
             meta.failure = Some(Arc::new(Failure::new(step, FailureKind::Cancelled, reason, 0)));
-            meta.status = SagaStatus::Compensating;
-            meta.next = crate::StepRanges::default();
+            if meta.outline.steps().iter().zip(0..).any(|(step, at)| step.pivot && meta.completed.contains(at)) {
+                meta.status = SagaStatus::Parked;
+            } else {
+                meta.status = SagaStatus::Compensating;
+                meta.next = crate::StepRanges::default();
+            }
             meta.phase = Phase::Failure;
             meta.actor = actor.clone().or_else(|| meta.actor.take());
             Ok(())

@@ -113,6 +113,23 @@ async fn after_a_completed_pivot_a_failure_parks_and_resume_goes_forward() {
 }
 
 #[tokio::test]
+async fn cancelling_after_a_completed_pivot_parks_a_saga_whose_runner_is_gone() {
+    let (store, journal) = (store().await, Journal::default());
+    let stop = StopSignal::new();
+    let signal = stop.clone();
+    let saga = noting(noting(Saga::builder("order"), &journal, "a"), &journal, "ship").pivot().step("wait", move |context: Value| {
+        signal.interrupt();
+        async move { Ok(context) }
+    });
+    let saga = noting(saga, &journal, "invoice").build().unwrap();
+    runner(&store).start_with(&saga, json!({}), named("o").with_stop(stop)).await.unwrap();
+    let cancelled = runner(&store).cancel(&id("o"), "changed my mind", None).await.unwrap();
+    assert_eq!((cancelled.status, cancelled.next_steps().to_vec()), (SagaStatus::Parked, vec!["wait".to_owned()]));
+    assert!(runner(&store).resume(&saga, &id("o")).await.unwrap().is_completed());
+    assert_eq!(noted(&journal), ["+a", "+ship", "+invoice"]);
+}
+
+#[tokio::test]
 async fn a_compensation_that_exhausts_its_retries_parks_and_resume_continues_there() {
     let (store, journal) = (store().await, Journal::default());
     let tries = Arc::new(AtomicU32::new(0));
