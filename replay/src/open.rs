@@ -41,8 +41,6 @@ impl Default for Backends {
         let backends = backends.register("memory", |url| async { Ok(replay_storage_memory::Memory::open_url(url)?.into_store()) });
         #[cfg(feature = "sqlite")]
         let backends = backends.register("sqlite", |url| async { Ok(replay_storage_sqlite::Sqlite::open_url(url).await?.into_store()) });
-        #[cfg(feature = "sqlite")]
-        let backends = backends.register("sqlite", |url| async { Ok(replay_storage_sqlite::Sqlite::open_url(url).await?.into_store()) });
         backends
     }
 }
