@@ -2,8 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::Serialize;
+
 use super::{RetryPolicy, SnapshotPolicy, Step, StepContext, StepResult, step::Closure};
-use crate::{Error, Outline, OutlineStep, Result, json::Pointer};
+use crate::{Error, Labels, Outline, OutlineStep, Result, codec, json::Pointer};
 
 /// A saga's definition over the context type `C`. Clones are cheap and share the definition.
 ///
@@ -35,6 +37,22 @@ pub(super) struct Definition<C> {
     pub(super) labels: Vec<(String, Pointer)>,
     pub(super) policy: Arc<SnapshotPolicy>,
     pub(super) max_concurrency: usize,
+}
+
+impl<C: Serialize> Definition<C> {
+    /// Sets the labels that the definition takes from the context.
+    pub(super) fn label(&self, labels: &mut Labels, context: &C) -> Result<()> {
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let value = codec::context::to_value(context)?;
+        for (key, pointer) in &self.labels {
+            if let Some(found) = pointer.get(&value) {
+                labels.insert(key.clone(), found.as_str().map_or_else(|| found.to_string(), str::to_owned));
+            }
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct StepDefinition<C> {

@@ -156,7 +156,7 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
     }
 
     pub(super) fn completed(&mut self, at: u32) {
-        self.position.complete(at, &self.saga.definition().dependents[at as usize]);
+        self.position.complete(at, &self.saga.definition().dependents);
         self.captured = false;
     }
 

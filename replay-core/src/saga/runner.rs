@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Clock, Digest, Error, ErrorKind, IdSource, Labels, Origin, Phase, Result, RunnerId, SagaId, SagaStatus, Snapshot, StepRanges, Store,
-    SystemClock, codec, storage::At,
+    SystemClock, storage::At,
 };
 
 /// Runs sagas on a store. Clones are cheap and share everything; one runner serves a whole process.
@@ -141,9 +141,16 @@ impl Shared {
     }
 }
 
-struct Active {
+/// Says that a runner runs a saga, until it is dropped.
+pub(crate) struct Active {
     shared: Arc<Shared>,
     saga: SagaId,
+}
+
+impl fmt::Debug for Active {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Active").field(&self.saga).finish()
+    }
 }
 
 impl Drop for Active {
@@ -156,6 +163,8 @@ impl Drop for Active {
 #[derive(Debug)]
 pub(crate) struct Fork {
     pub(crate) id: SagaId,
+    /// That this runner runs it, from before it is said anywhere that it exists.
+    pub(crate) active: Active,
     pub(crate) context: Bytes,
     pub(crate) completed: StepRanges,
     pub(crate) origin: Origin,
@@ -240,14 +249,7 @@ impl Runner {
         shared.take_lease().await?;
         let recorded_policy = options.policy.map(Arc::new);
         let mut labels = options.labels;
-        if !saga.definition().labels.is_empty() {
-            let value = codec::context::to_value(&context)?;
-            for (key, pointer) in &saga.definition().labels {
-                if let Some(found) = pointer.get(&value) {
-                    labels.insert(key.clone(), found.as_str().map_or_else(|| found.to_string(), str::to_owned));
-                }
-            }
-        }
+        saga.definition().label(&mut labels, &context)?;
         let head = Head {
             saga_id: id.clone(),
             sequence: 0,
@@ -418,26 +420,40 @@ impl Runner {
         self.0.active.lock().contains(saga)
     }
 
+    /// Says that this runner runs the saga `id`, before it has a history.
+    ///
+    /// # Errors
+    /// `Busy` if it does already, or the store's own.
+    pub(crate) async fn reserve(&self, id: &SagaId) -> Result<Active> {
+        let active = self.0.activate(id)?;
+        self.0.take_lease().await?;
+        Ok(active)
+    }
+
     pub(crate) async fn run_fork<C>(&self, saga: &Saga<C>, fork: Fork) -> Result<RunReport<C>>
     where
         C: Serialize + DeserializeOwned + Clone + Send + 'static,
     {
-        let _active = self.0.activate(&fork.id)?;
-        self.0.take_lease().await?;
+        let _active = fork.active;
+        let mut context = Held::text(fork.context);
+        let mut labels = fork.labels;
+        if !saga.definition().labels.is_empty() {
+            saga.definition().label(Arc::make_mut(&mut labels), context.get()?)?;
+        }
         let position = Position::at(saga.outline().clone(), SagaStatus::Executing, fork.completed, StepRanges::default(), None);
         let head = Head {
             saga_id: fork.id,
             sequence: 0,
             prev_digest: fork.prev_digest,
             created_at: None,
-            labels: fork.labels,
+            labels,
             external_refs: fork.external_refs,
             origin: Some(Arc::new(fork.origin)),
             actor: fork.actor,
             policy: fork.policy.clone().unwrap_or_else(|| saga.policy().clone()),
             recorded_policy: fork.policy,
         };
-        let mut run = self.run(saga, head, position, Held::text(fork.context), fork.stop);
+        let mut run = self.run(saga, head, position, context, fork.stop);
         run.context.get()?;
         run.take_over().await?;
         self.go(run).await

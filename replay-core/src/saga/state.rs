@@ -12,9 +12,10 @@ pub(crate) struct Position {
     pub(crate) completed: StepRanges,
     pub(crate) compensated: StepRanges,
     pub(crate) failure: Option<Arc<Failure>>,
-    /// For each step, how many of its needs are not completed.
+    /// For each step, how many of its needs are not settled. A step is settled once it is completed and all that it needs is: in a
+    /// replay a step may be completed while one that it needs, which was compensated, has yet to run again.
     waiting: Vec<u32>,
-    /// Steps whose needs are all completed and which are not completed themselves, ascending.
+    /// Steps whose needs are all settled and which are not completed themselves, ascending.
     ready: Vec<u32>,
 }
 
@@ -47,8 +48,13 @@ impl Position {
                 *slot = true;
             }
         }
-        let open = |needs: &[u32]| needs.iter().filter(|need| !done[**need as usize]).count();
-        let waiting: Vec<u32> = outline.steps().iter().map(|step| u32::try_from(open(&step.needs)).unwrap_or(u32::MAX)).collect();
+        let mut settled: Vec<bool> = Vec::with_capacity(done.len());
+        let mut waiting = Vec::with_capacity(done.len());
+        for (step, done) in outline.steps().iter().zip(&done) {
+            let open = step.needs.iter().filter(|need| !settled[**need as usize]).count();
+            settled.push(*done && open == 0);
+            waiting.push(u32::try_from(open).unwrap_or(u32::MAX));
+        }
         let ready = (0_u32..).zip(&waiting).filter(|(at, open)| **open == 0 && !done[*at as usize]).map(|(at, _)| at).collect();
         Self { outline, status, completed, compensated, failure, waiting, ready }
     }
@@ -68,15 +74,20 @@ impl Position {
         if forward { self.ready.iter().copied().collect() } else { StepRanges::default() }
     }
 
-    /// `step` was completed; `dependents` are the steps that need it.
-    pub(crate) fn complete(&mut self, step: u32, dependents: &[u32]) {
+    /// `step` was completed; `dependents` has for each step the steps that need it.
+    pub(crate) fn complete(&mut self, step: u32, dependents: &[Vec<u32>]) {
         self.completed.push(step);
         self.ready.retain(|ready| *ready != step);
-        for dependent in dependents {
-            let open = &mut self.waiting[*dependent as usize];
-            *open -= 1;
-            if *open == 0 && !self.completed.contains(*dependent) {
-                self.ready.push(*dependent);
+        let mut settled = vec![step];
+        while let Some(step) = settled.pop() {
+            for dependent in &dependents[step as usize] {
+                let open = &mut self.waiting[*dependent as usize];
+                *open -= 1;
+                if *open > 0 {
+                    continue;
+                }
+                let next = if self.completed.contains(*dependent) { &mut settled } else { &mut self.ready };
+                next.push(*dependent);
             }
         }
         self.ready.sort_unstable();
@@ -161,16 +172,28 @@ mod tests {
     #[test]
     fn a_step_is_ready_when_all_that_it_needs_is_completed() {
         let mut position = Position::new(diamond(false));
+        let dependents = [vec![1, 2], vec![3], vec![3], vec![]];
         assert_eq!(position.wave(), [0]);
-        position.complete(0, &[1, 2]);
+        position.complete(0, &dependents);
         assert_eq!(position.wave(), [1, 2]);
-        position.complete(2, &[3]);
+        position.complete(2, &dependents);
         assert_eq!(position.wave(), [1]);
-        position.complete(1, &[3]);
+        position.complete(1, &dependents);
         assert_eq!(position.wave(), [3]);
-        position.complete(3, &[]);
+        position.complete(3, &dependents);
         assert!(position.wave().is_empty());
         assert_eq!(position.completed.iter().collect::<Vec<_>>(), [0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn nothing_runs_before_a_step_that_it_needs_by_way_of_another_runs_again() {
+        let dependents = [vec![1, 2], vec![3], vec![3], vec![]];
+        let completed = [1, 2].into_iter().collect();
+        let mut position = Position::at(diamond(false), SagaStatus::Executing, completed, StepRanges::default(), None);
+        assert_eq!(position.wave(), [0]);
+        position.complete(0, &dependents);
+        assert_eq!(position.wave(), [3]);
+        assert_eq!(position.completed.iter().collect::<Vec<_>>(), [1, 2, 0]);
     }
 
     #[test]

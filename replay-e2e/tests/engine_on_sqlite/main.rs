@@ -14,5 +14,7 @@ mod control;
 mod resume;
 #[path = "../../../replay-core/tests/it/run.rs"]
 mod run;
+#[path = "../../../replay-core/tests/it/time_travel.rs"]
+mod time_travel;
 #[path = "../../../replay-core/tests/it/wave.rs"]
 mod wave;
