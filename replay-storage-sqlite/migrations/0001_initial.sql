@@ -25,12 +25,14 @@ CREATE INDEX sagas_by_status ON sagas (namespace, status, started_at, saga_id);
 CREATE INDEX sagas_by_origin ON sagas (namespace, origin, started_at, saga_id) WHERE origin IS NOT NULL;
 
 -- What changes with every record; small rows without an index, so that the heads of many sagas share a page.
--- facets is a digest of what the tables sagas and saga_labels hold of the newest record.
+-- status and facets say what the tables sagas and saga_labels hold of the newest record, facets as a digest of everything but
+-- the status: an append that changes neither touches no other table than this and records.
 CREATE TABLE heads (
     saga_no    INTEGER PRIMARY KEY,
     sequence   INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     step       TEXT,
+    status     INTEGER NOT NULL,
     facets     INTEGER NOT NULL
 ) STRICT;
 

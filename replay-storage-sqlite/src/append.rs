@@ -37,21 +37,7 @@ pub(crate) fn append(session: &mut Session, namespace: &str, records: &[Snapshot
 
 /// Appends records of one saga, all or none.
 fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRecord]) -> Result<Result<()>> {
-    let [first, .., last] = records else {
-        let [only] = records else { return Ok(Ok(())) };
-        return append_run(session, namespace, records, only, only);
-    };
-    append_run(session, namespace, records, first, last)
-}
-
-fn append_run(
-    session: &mut Session,
-    namespace: &str,
-    records: &[&SnapshotRecord],
-    first: &SnapshotRecord,
-    last: &SnapshotRecord,
-) -> Result<Result<()>> {
-    let facets = row::facets(last);
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Ok(())) };
     let without_gap = records.windows(2).all(|pair| pair[0].sequence.checked_add(1) == Some(pair[1].sequence));
     if without_gap && first.sequence > 1 && i64::try_from(last.sequence).is_ok() {
         let number = match session.remembered_saga(&first.saga_id) {
@@ -60,41 +46,106 @@ fn append_run(
         };
         // By far the most appends end here. The comparison is with the database, for other processes append too.
         if let Some(number) = number
-            && advance(session.connection(), number, first.sequence - 1, last, Some(facets)).map_err(during(OPERATION))?
+            && advance(session.connection(), number, first.sequence - 1, last).map_err(during(OPERATION))?
         {
             insert_all(session, namespace, number, records)?;
             return Ok(Ok(()));
         }
     }
     let number = session.find_saga(namespace, &first.saga_id)?;
-    let head = number.map(|number| head(session.connection(), number)).transpose().map_err(during(OPERATION))?;
-    let new = match split_off_stored(session.connection(), number, head, records)? {
+    let saga = number.map(|number| Saga::read(session.connection(), number)).transpose()?;
+    let new = match split_off_stored(session.connection(), saga.as_ref(), records)? {
         Ok(new) => new,
         Err(conflict) => return Ok(Err(conflict)),
     };
-    let (Some(_), Some(newest)) = (new.first(), new.last()) else { return Ok(Ok(())) };
-    let number = match (number, head) {
-        (Some(number), Some(head)) => {
-            update_facets(session.connection(), namespace, number, head, newest)?;
-            advance(session.connection(), number, head, newest, None).map_err(during(OPERATION))?;
-            number
+    let (Some(first), Some(newest)) = (new.first(), new.last()) else { return Ok(Ok(())) };
+    let number = match saga {
+        Some(saga) => {
+            saga.follow(session.connection(), namespace, newest)?;
+            saga.number
         }
-        _ => create(session, namespace, new[0], newest).map_err(during(OPERATION))?,
+        None => create(session, namespace, first, newest).map_err(during(OPERATION))?,
     };
     insert_all(session, namespace, number, &new)?;
     Ok(Ok(()))
 }
 
+/// A saga's head as the tables have it.
+struct Saga {
+    number: i64,
+    sequence: u64,
+    status: u8,
+    facets: i64,
+}
+
+impl Saga {
+    fn read(connection: &Connection, number: i64) -> Result<Self> {
+        connection
+            .prepare_cached("SELECT sequence, status, facets FROM heads WHERE saga_no = ?1")
+            .and_then(|mut select| {
+                select.query_row([number], |row| Ok(Self { number, sequence: row.get(0)?, status: row.get(1)?, facets: row.get(2)? }))
+            })
+            .map_err(during(OPERATION))
+    }
+
+    /// Moves the head to `newest`, and what the saga is found by to what that says.
+    fn follow(&self, connection: &Connection, namespace: &str, newest: &SnapshotRecord) -> Result<()> {
+        let failed = during(OPERATION);
+        if self.status != newest.status.code() {
+            connection
+                .prepare_cached("UPDATE sagas SET status = ?1 WHERE saga_no = ?2")
+                .and_then(|mut update| update.execute((newest.status.code(), self.number)))
+                .map_err(failed)?;
+        }
+        let facets = row::facets(newest);
+        if self.facets != facets {
+            self.change_facets(connection, namespace, newest)?;
+        }
+        connection
+            .prepare_cached("UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3, status = ?4, facets = ?5 WHERE saga_no = ?6")
+            .and_then(|mut update| {
+                let step = newest.step_name();
+                update.execute((newest.sequence, micros(newest), step, newest.status.code(), facets, self.number))
+            })
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    fn change_facets(&self, connection: &Connection, namespace: &str, newest: &SnapshotRecord) -> Result<()> {
+        let failed = during(OPERATION);
+        let origin = newest.origin.as_ref().map(|origin| origin.saga_id.as_str());
+        let started_at = connection
+            .prepare_cached("UPDATE sagas SET name = ?1, origin = ?2 WHERE saga_no = ?3 RETURNING started_at")
+            .and_then(|mut update| update.query_row((newest.saga_name(), origin, self.number), |row| row.get(0)))
+            .map_err(failed)?;
+        let old = self.newest(connection, newest.saga_id.as_str())?;
+        if old.labels != newest.labels {
+            delete_labels(connection, namespace, started_at, &old).map_err(failed)?;
+            insert_labels(connection, namespace, self.number, started_at, newest).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&self, connection: &Connection, saga: &str) -> Result<SnapshotRecord> {
+        let row = connection
+            .prepare_cached(&format!("SELECT {} FROM records AS r WHERE r.saga_no = ?1 AND r.sequence = ?2", row::RECORD))
+            .and_then(|mut select| select.query_row((self.number, self.sequence), |row| RecordRow::read(row, 0)).optional())
+            .map_err(during(OPERATION))?
+            .ok_or_else(|| missing_head(saga))?;
+        let outline = row::outline(connection, row.definition_no)?;
+        row.into_record(saga, outline)
+    }
+}
+
 /// The records that are not stored yet, or the conflict.
 fn split_off_stored<'a>(
     connection: &Connection,
-    number: Option<i64>,
-    head: Option<u64>,
+    saga: Option<&Saga>,
     records: &[&'a SnapshotRecord],
 ) -> Result<Result<Vec<&'a SnapshotRecord>>> {
     let mut new: Vec<&SnapshotRecord> = Vec::new();
     for record in records {
-        let last = new.last().map(|record| record.sequence).or(head);
+        let last = new.last().map(|record| record.sequence).or(saga.map(|saga| saga.sequence));
         if last.is_none_or(|last| record.sequence > last) {
             match check_next(record, last) {
                 Ok(()) => new.push(record),
@@ -104,8 +155,8 @@ fn split_off_stored<'a>(
         }
         let is_stored = match new.iter().find(|other| other.sequence == record.sequence) {
             Some(other) => other.digest() == record.digest(),
-            None => match number {
-                Some(number) => stored_header(connection, number, record.sequence)?.is_some_and(|header| header == record.header()[..]),
+            None => match saga {
+                Some(saga) => stored_header(connection, saga.number, record.sequence)?.is_some_and(|header| header == record.header()[..]),
                 None => false,
             },
         };
@@ -129,22 +180,14 @@ fn stored_header(connection: &Connection, number: i64, sequence: u64) -> Result<
         .map_err(during(OPERATION))
 }
 
-fn head(connection: &Connection, number: i64) -> rusqlite::Result<u64> {
-    connection.prepare_cached("SELECT sequence FROM heads WHERE saga_no = ?1")?.query_row([number], |row| row.get(0))
-}
-
-/// Moves the head from `expected` to `newest`; says whether it stood there, with these facets where they are given.
-fn advance(connection: &Connection, number: i64, expected: u64, newest: &SnapshotRecord, facets: Option<i64>) -> rusqlite::Result<bool> {
-    let changed = match facets {
-        Some(facets) => connection
-            .prepare_cached(
-                "UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3 WHERE saga_no = ?4 AND sequence = ?5 AND facets = ?6",
-            )?
-            .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, facets))?,
-        None => connection
-            .prepare_cached("UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3, facets = ?6 WHERE saga_no = ?4 AND sequence = ?5")?
-            .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, row::facets(newest)))?,
-    };
+/// Moves the head from `expected` to `newest`; says whether it stood there, and nothing else changes that a saga is found by.
+fn advance(connection: &Connection, number: i64, expected: u64, newest: &SnapshotRecord) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3
+             WHERE saga_no = ?4 AND sequence = ?5 AND status = ?6 AND facets = ?7",
+        )?
+        .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, newest.status.code(), row::facets(newest)))?;
     Ok(changed == 1)
 }
 
@@ -168,55 +211,12 @@ fn create(session: &mut Session, namespace: &str, first: &SnapshotRecord, newest
             ":name": newest.saga_name(),
             ":origin": newest.origin.as_ref().map(|origin| origin.saga_id.as_str()),
         })?;
-    connection.prepare_cached("INSERT INTO heads (saga_no, sequence, updated_at, step, facets) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
-        number,
-        newest.sequence,
-        micros(newest),
-        newest.step_name(),
-        row::facets(newest),
-    ))?;
+    connection
+        .prepare_cached("INSERT INTO heads (saga_no, sequence, updated_at, step, status, facets) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute((number, newest.sequence, micros(newest), newest.step_name(), newest.status.code(), row::facets(newest)))?;
     insert_labels(connection, namespace, number, started_at, newest)?;
     session.remember_saga(&newest.saga_id, number);
     Ok(number)
-}
-
-/// Brings what sagas are found by to what the newest record says.
-fn update_facets(connection: &Connection, namespace: &str, number: i64, head: u64, newest: &SnapshotRecord) -> Result<()> {
-    let failed = during(OPERATION);
-    let (old_facets, started_at, status): (i64, i64, u8) = connection
-        .prepare_cached("SELECT h.facets, s.started_at, s.status FROM heads AS h JOIN sagas AS s USING (saga_no) WHERE saga_no = ?1")
-        .and_then(|mut select| select.query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
-        .map_err(failed)?;
-    if old_facets == row::facets(newest) {
-        return Ok(());
-    }
-    let change = || -> rusqlite::Result<()> {
-        if status != newest.status.code() {
-            connection.prepare_cached("UPDATE sagas SET status = ?1 WHERE saga_no = ?2")?.execute((newest.status.code(), number))?;
-        }
-        let origin = newest.origin.as_ref().map(|origin| origin.saga_id.as_str());
-        connection
-            .prepare_cached("UPDATE sagas SET name = ?1, origin = ?2 WHERE saga_no = ?3 AND (name <> ?1 OR origin IS NOT ?2)")?
-            .execute((newest.saga_name(), origin, number))?;
-        Ok(())
-    };
-    change().map_err(failed)?;
-    let old = newest_meta(connection, number, head, newest)?;
-    if old.labels != newest.labels {
-        delete_labels(connection, namespace, started_at, &old).map_err(failed)?;
-        insert_labels(connection, namespace, number, started_at, newest).map_err(failed)?;
-    }
-    Ok(())
-}
-
-fn newest_meta(connection: &Connection, number: i64, head: u64, of: &SnapshotRecord) -> Result<SnapshotRecord> {
-    let row = connection
-        .prepare_cached(&format!("SELECT {} FROM records AS r WHERE r.saga_no = ?1 AND r.sequence = ?2", row::RECORD))
-        .and_then(|mut select| select.query_row((number, head), |row| RecordRow::read(row, 0)).optional())
-        .map_err(during(OPERATION))?
-        .ok_or_else(|| missing_head(of.saga_id.as_str()))?;
-    let outline = row::outline(connection, row.definition_no)?;
-    row.into_record(of.saga_id.as_str(), outline)
 }
 
 /// A head whose record is not there.

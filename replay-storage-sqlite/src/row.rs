@@ -135,12 +135,11 @@ pub(crate) fn step_key(name: &str) -> i64 {
     i64::from(hash >> 1)
 }
 
-/// A digest of what the tables `sagas` and `saga_labels` hold of a saga's newest record.
+/// A digest of what the tables `sagas` and `saga_labels` hold of a saga's newest record, but its status.
 pub(crate) fn facets(meta: &SnapshotMeta) -> i64 {
     let origin = meta.origin.as_ref().map_or(&b""[..], |origin| origin.saga_id.as_str().as_bytes());
-    let status = [meta.status.code()];
     let labels = meta.labels.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
-    let digest = Digest::of_parts([&status[..], meta.saga_name().as_bytes(), origin].into_iter().chain(labels));
+    let digest = Digest::of_parts([meta.saga_name().as_bytes(), origin].into_iter().chain(labels));
     let mut first = [0; 8];
     first.copy_from_slice(&digest.as_bytes()[..8]);
     i64::from_be_bytes(first)
