@@ -1,0 +1,4 @@
+//! The least that the work of a row could cost: bare loops without replay.
+
+pub(crate) mod copy;
+pub(crate) mod sqlite;

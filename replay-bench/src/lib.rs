@@ -1,1 +1,0 @@
-//! Benchmarks of replay, each beside the floor it is measured against
