@@ -8,6 +8,7 @@ mod outline;
 mod snapshot;
 
 pub mod json;
+pub mod replay;
 pub mod saga;
 pub mod storage;
 pub mod time_travel;

@@ -36,5 +36,5 @@ pub use step::{Step, StepContext, StepError, StepResult};
 pub use stop::{Stop, StopSignal};
 
 pub(crate) use registry::find;
-pub(crate) use runner::Fork;
+pub(crate) use runner::{Active, Fork};
 pub(crate) use step::KeySource;
