@@ -8,6 +8,7 @@ mod outline;
 mod snapshot;
 
 pub mod json;
+pub mod layer;
 pub mod replay;
 pub mod saga;
 pub mod storage;

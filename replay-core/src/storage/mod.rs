@@ -6,6 +6,7 @@
 mod blob;
 mod capabilities;
 mod cell;
+mod forward;
 mod log;
 mod query;
 mod snapshot;

@@ -7,6 +7,7 @@ mod support;
 
 mod capture;
 mod control;
+mod layer;
 mod resume;
 mod run;
 mod time_travel;
