@@ -17,10 +17,13 @@ pub use replay_storage_sqlite as sqlite;
 pub mod prelude {
     pub use crate::{
         ErrorKind, OpenStore, SagaId, SagaStatus, Store,
+        json::Override,
+        replay::{LocalReplay, ReplayRequest, ReplayStatus, SagaReplay},
         saga::{
             Registry, ResumeOptions, RetryPolicy, Runner, Saga, SnapshotPolicy, SnapshotStrategy, StartOptions, Step, StepContext,
             StepError, StepResult, StopSignal,
         },
+        time_travel::TimeTravel,
     };
 }
 

@@ -35,7 +35,8 @@ pub(super) struct Attempt {
 
 impl LocalReplay {
     /// Replays on `runner` and its store, with the definitions that `source` knows.
-    pub fn new(runner: Runner, source: Arc<dyn SagaSource>) -> Self {
+    pub fn new(runner: Runner, source: impl SagaSource) -> Self {
+        let source: Arc<dyn SagaSource> = Arc::new(source);
         Self { runner, source, redactor: Redactor::default() }
     }
 

@@ -1,6 +1,6 @@
 //! Driving a saga: forward step by step or wave by wave, then to its end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
@@ -173,11 +173,14 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
         Attempts { shared: self.shared, saga_id: self.head.saga_id.clone(), step, key, stop: self.stop.clone() }
     }
 
-    /// The failure that the replay which made this saga asked for at this step.
-    pub(super) fn forced(&self, at: u32) -> Option<Failure> {
+    /// The failure that the replay which made this saga asked for at this step; it is noted as the step's outcome.
+    pub(super) fn forced(&mut self, at: u32) -> Option<Failure> {
         let wanted = self.head.origin.as_ref()?.force_failure.as_ref()?;
-        let step = self.saga.outline().step(at).filter(|step| step.name == *wanted)?;
-        Some(Failure::new(Some(step.name.clone()), FailureKind::Forced, "forced by the replay; the step was not executed", 0))
+        let name = self.saga.outline().step(at).filter(|step| step.name == *wanted)?.name.clone();
+        let failure = Failure::new(Some(name.clone()), FailureKind::Forced, "forced by the replay; the step was not executed", 0);
+        let started_at = self.shared.clock.now();
+        self.steps.push(StepReport { name, disposition: Disposition::Failed, attempts: 0, started_at, duration: Duration::ZERO });
+        Some(failure)
     }
 
     pub(super) fn note(&mut self, at: u32, ended: &Attempted<C>) {

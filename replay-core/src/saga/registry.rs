@@ -75,6 +75,13 @@ pub trait SagaSource: fmt::Debug + Send + Sync + 'static {
     async fn find(&self, snapshot: &SnapshotMeta) -> Result<Option<Arc<dyn AnySaga>>>;
 }
 
+#[async_trait]
+impl<S: SagaSource + ?Sized> SagaSource for Arc<S> {
+    async fn find(&self, snapshot: &SnapshotMeta) -> Result<Option<Arc<dyn AnySaga>>> {
+        (**self).find(snapshot).await
+    }
+}
+
 /// Definitions by name and version, kept in memory.
 #[derive(Default, Clone)]
 pub struct Registry(BTreeMap<(Arc<str>, Arc<str>), Arc<dyn AnySaga>>);
