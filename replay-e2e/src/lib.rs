@@ -5,6 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this crate is test code")]
 
+pub mod child;
 pub mod clock;
+pub mod crash;
+pub mod effects;
+pub mod fatal;
 pub mod history;
+pub mod parent;
 pub mod sim;
