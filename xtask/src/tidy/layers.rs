@@ -40,6 +40,7 @@ impl Allowed {
             "replay-cli" | "replay-compliance" | "replay-server" | "replay-worker" => Self::Only(&["replay"]),
             "replay-e2e" | "replay-bench" => Self::Everything,
             _ if is_backend(name) => Self::Only(&["replay-core"]),
+            _ if name.starts_with("example-") => Self::Everything,
             _ => return None,
         })
     }
