@@ -5,6 +5,8 @@
 //! cargo run -p replay --example batch_replay
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},

@@ -4,6 +4,8 @@
 //! cargo run -p replay --example compliance_query
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::{sync::Arc, time::Duration};
 
 use replay::{

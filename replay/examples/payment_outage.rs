@@ -4,6 +4,8 @@
 //! cargo run -p replay --example payment_outage
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use replay::prelude::*;
 use serde::{Deserialize, Serialize};
 

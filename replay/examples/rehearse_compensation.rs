@@ -5,6 +5,8 @@
 //! cargo run -p replay --example rehearse_compensation
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
