@@ -17,9 +17,11 @@ mod registry;
 mod report;
 mod retry;
 mod runner;
+mod start;
 mod state;
 mod step;
 mod stop;
+mod takeover;
 mod wave;
 
 pub use builder::{Saga, SagaBuilder};
@@ -36,5 +38,6 @@ pub use step::{Step, StepContext, StepError, StepResult};
 pub use stop::{Stop, StopSignal};
 
 pub(crate) use registry::find;
-pub(crate) use runner::{Active, Fork};
+pub(crate) use runner::Active;
 pub(crate) use step::KeySource;
+pub(crate) use takeover::Fork;

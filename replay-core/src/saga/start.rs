@@ -1,0 +1,110 @@
+//! Starting a saga, and recognising a start that was made before.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{ResumeOptions, RunReport, Runner, Saga, StartOptions, capture::Held, drive::Head, state::Position};
+use crate::{Digest, Error, ErrorKind, Phase, Result, SagaId, SagaStatus, Snapshot, SnapshotRecord, storage::At};
+
+impl Runner {
+    /// Starts `saga` with `context` under a new id and runs it to its end.
+    ///
+    /// # Errors
+    /// As [`start_with`](Runner::start_with).
+    pub async fn start<C>(&self, saga: &Saga<C>, context: C) -> Result<RunReport<C>>
+    where
+        C: Serialize + DeserializeOwned + Clone + Send + 'static,
+    {
+        self.start_with(saga, context, StartOptions::default()).await
+    }
+
+    /// Starts `saga` with `context` and runs it to its end.
+    ///
+    /// An id that exists with the same definition and the same first context is the same start: the saga is resumed if its runner
+    /// is gone, or its result is given if it has ended.
+    ///
+    /// # Errors
+    /// - `Conflict`: the id exists and is not the same start, or runs right now.
+    /// - `LimitExceeded`, `Invalid`: the context is too large, or cannot become JSON.
+    /// - The store's own errors, if a snapshot cannot be captured. Nothing more is executed then; the saga can be resumed.
+    ///
+    /// That the saga fails is no error but told by the report.
+    /// # Cancel safety
+    /// A dropped future is like a crash: the saga stays at its newest snapshot and can be resumed.
+    pub async fn start_with<C>(&self, saga: &Saga<C>, context: C, options: StartOptions) -> Result<RunReport<C>>
+    where
+        C: Serialize + DeserializeOwned + Clone + Send + 'static,
+    {
+        let shared = &self.0;
+        let id = options.id.unwrap_or_else(|| shared.ids.saga_id(shared.clock.now()));
+        let _active =
+            shared.activate(&id).map_err(|error| Error::new(ErrorKind::Conflict, "start saga").with("saga", &id).caused_by(error))?;
+        shared.take_lease().await?;
+        let recorded_policy = options.policy.map(Arc::new);
+        let mut labels = options.labels;
+        saga.definition().label(&mut labels, &context)?;
+        let head = Head {
+            saga_id: id.clone(),
+            sequence: 0,
+            prev_digest: Digest::ZERO,
+            created_at: None,
+            labels: Arc::new(labels),
+            external_refs: Arc::new(options.external_refs),
+            origin: None,
+            actor: options.actor,
+            policy: recorded_policy.clone().unwrap_or_else(|| saga.policy().clone()),
+            recorded_policy,
+        };
+        let mut run = self.run(saga, head, Position::new(saga.outline().clone()), Held::value(context), options.stop);
+        let text = run.encode_context()?;
+        if let Some(newest) = self.existing(&id).await? {
+            drop(run);
+            return self.same_start(saga, &newest, &text).await;
+        }
+        self.go(run).await
+    }
+
+    /// The newest snapshot of a saga that exists. One read at the start is cheaper than telling a conflict apart afterwards.
+    pub(super) async fn existing(&self, id: &SagaId) -> Result<Option<Snapshot>> {
+        self.0.store.snapshots().load(id, At::Latest).await?.map(SnapshotRecord::decode).transpose()
+    }
+
+    async fn same_start<C>(&self, saga: &Saga<C>, newest: &Snapshot, input: &Bytes) -> Result<RunReport<C>>
+    where
+        C: Serialize + DeserializeOwned + Clone + Send + 'static,
+    {
+        let conflict = |message: &str| Err(Error::new(ErrorKind::Conflict, "start saga").message(message).with("saga", &newest.saga_id));
+        if newest.outline != *saga.outline() {
+            return conflict("the id is in use by a saga with another definition");
+        }
+        let first = self.0.store.snapshots().load(&newest.saga_id, At::Sequence(1)).await?;
+        let Some(first) = first.filter(|first| first.phase == Phase::BeforeStep && first.completed.is_empty()) else {
+            return conflict("the id is in use, and what it was started with is no longer known");
+        };
+        if first.content_digest() != Digest::of(input) {
+            return conflict("the id is in use by a saga that was started with another context");
+        }
+        if newest.status.is_terminal() || newest.status == SagaStatus::Parked {
+            return self.ended_report(newest);
+        }
+        self.resume_here(saga, newest, ResumeOptions::default()).await
+    }
+
+    fn ended_report<C: DeserializeOwned + Send>(&self, newest: &Snapshot) -> Result<RunReport<C>> {
+        Ok(RunReport {
+            saga_id: newest.saga_id.clone(),
+            status: newest.status,
+            context: newest.context_as()?,
+            failure: newest.failure.clone(),
+            steps: Vec::new(),
+            uncompensated: Vec::new(),
+            missing_captures: Vec::new(),
+            sequence: newest.sequence,
+            interrupted: false,
+            started_at: self.0.clock.now(),
+            duration: Duration::ZERO,
+        })
+    }
+}
