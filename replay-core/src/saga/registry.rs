@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Fork, ResumeOptions, RunReport, Runner, Saga, StartOptions};
+use super::{Fork, ResumeOptions, RunReport, Runner, Saga, SnapshotPolicy, StartOptions};
 use crate::{Error, ErrorKind, Outline, Result, SagaId, SnapshotMeta, codec};
 
 /// A saga of whatever context type: what replay, resume and the command line work with. The context travels as JSON.
@@ -15,6 +15,9 @@ use crate::{Error, ErrorKind, Outline, Result, SagaId, SnapshotMeta, codec};
 pub trait AnySaga: fmt::Debug + Send + Sync + 'static {
     /// The definition's shape.
     fn outline(&self) -> &Arc<Outline>;
+
+    /// What of a run is captured unless its start says otherwise.
+    fn policy(&self) -> &Arc<SnapshotPolicy>;
 
     /// Checks that `context`, JSON text, fits the saga's context type.
     ///
@@ -42,6 +45,10 @@ pub struct ForkHandle(pub(crate) Fork);
 impl<C: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> AnySaga for Saga<C> {
     fn outline(&self) -> &Arc<Outline> {
         Saga::outline(self)
+    }
+
+    fn policy(&self) -> &Arc<SnapshotPolicy> {
+        Saga::policy(self)
     }
 
     fn check_context(&self, context: &[u8]) -> Result<()> {

@@ -1,0 +1,77 @@
+//! The command line: what can be typed, and the help that says so.
+
+mod global;
+mod look;
+mod saga;
+mod store;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::{
+    global::{Backend, Colour, Format, Global},
+    look::{DiffArgs, ListChangesArgs, SagasArgs, ShowArgs, TimeTravelArgs},
+    saga::{CancelArgs, ResumeArgs, SnapshotArgs, StartArgs},
+    store::{ConfigCommand, DeleteArgs, ExportArgs, GcArgs, ImportArgs, VerifyArgs},
+};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok · 1 the saga or replay failed · 2 usage · 3 refused · 4 not found · 5 drift · 6 chain or digest invalid ·
+7 conflict · 8 storage unavailable · 130 interrupted";
+
+/// Runs sagas that survive crashes, replays them from any checkpoint, and tells what their state was at any instant.
+#[derive(Debug, Parser)]
+#[command(name = "replay", version, after_help = AFTER_HELP, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a saga.
+    Start(StartArgs),
+    /// Go on with an interrupted or parked saga.
+    Resume(ResumeArgs),
+    /// Stop a saga at its next step boundary and compensate what is completed.
+    Cancel(CancelArgs),
+    /// Show the state of a saga at an instant.
+    TimeTravel(TimeTravelArgs),
+    /// List the state changes of a saga, the oldest first.
+    ListChanges(ListChangesArgs),
+    /// Compare two states of a saga, or two sagas.
+    Diff(DiffArgs),
+    /// Show a saga, or one of its snapshots.
+    Show(ShowArgs),
+    /// List sagas, the latest first.
+    Sagas(SagasArgs),
+    /// Capture the newest state of a saga once more, under a name.
+    Snapshot(SnapshotArgs),
+    /// Remove snapshots that are expired or beyond a number.
+    Gc(GcArgs),
+    /// Remove a saga with its whole history.
+    Delete(DeleteArgs),
+    /// Check the digests of a saga's history, or of every saga's.
+    VerifyChain(VerifyArgs),
+    /// Write one saga's history as JSON Lines, digests kept.
+    Export(ExportArgs),
+    /// Read histories that `export` wrote.
+    Import(ImportArgs),
+    /// Show or check the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the JSON Schema of saga files.
+    Schema,
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual as a man page, or write the pages of all commands into a folder.
+    Man {
+        /// Write a page per command into this folder.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<std::path::PathBuf>,
+    },
+}

@@ -1,0 +1,185 @@
+//! Settings: from the command line, the environment, `replay.toml`, and built-in defaults, in this order.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use etcetera::BaseStrategy;
+use replay::{Error, Namespace, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::args::{Backend, Global};
+
+const FILE_NAME: &str = "replay.toml";
+const OPERATION: &str = "read configuration";
+
+/// The configuration file. Top-level settings hold for every profile.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// The profile that is used if none is named.
+    profile: Option<String>,
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
+    storage_url: Option<String>,
+    namespace: Option<String>,
+}
+
+/// One profile of the configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    storage_url: Option<String>,
+    namespace: Option<String>,
+}
+
+/// A setting and where its value comes from.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Setting<T> {
+    pub(crate) value: T,
+    pub(crate) source: String,
+}
+
+impl<T> Setting<T> {
+    fn new(value: T, source: impl Into<String>) -> Self {
+        Self { value, source: source.into() }
+    }
+}
+
+/// Every setting of a run of the command.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The store's URL. It may hold a password, so it is shown through [`StoreUrl`](replay::storage::StoreUrl).
+    pub(crate) storage_url: Setting<String>,
+    pub(crate) namespace: Setting<String>,
+    pub(crate) profile: Option<Setting<String>>,
+    pub(crate) file: Option<Setting<PathBuf>>,
+    /// The folder that a store by default is in; made when it is first opened.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// `Invalid` for a configuration file that cannot be read or holds what is unknown, or a profile that does not exist.
+    pub(crate) fn load(global: &Global) -> Result<Self> {
+        let found = match &global.config {
+            Some(path) => Some(Setting::new(path.clone(), given("--config", "REPLAY_CONFIG"))),
+            None => find_file(),
+        };
+        let file = found.as_ref().map(|found| read(&found.value)).transpose()?.unwrap_or_default();
+        let profile = match (&global.profile, &file.profile) {
+            (Some(name), _) => Some(Setting::new(name.clone(), given("--profile", "REPLAY_PROFILE"))),
+            (None, Some(name)) => Some(Setting::new(name.clone(), in_file(found.as_ref(), "profile"))),
+            (None, None) => None,
+        };
+        let empty = Profile::default();
+        let chosen = match &profile {
+            Some(name) => file.profiles.get(&name.value).ok_or_else(|| unknown_profile(&name.value, &file))?,
+            None => &empty,
+        };
+        let place = |key: &str, in_profile: bool| match &profile {
+            Some(name) if in_profile => in_file(found.as_ref(), &format!("profiles.{}.{key}", name.value)),
+            _ => in_file(found.as_ref(), key),
+        };
+        let pick = |of_profile: &Option<String>, of_file: &Option<String>, key: &str| {
+            let from_profile = of_profile.as_ref().map(|value| Setting::new(value.clone(), place(key, true)));
+            from_profile.or_else(|| of_file.as_ref().map(|value| Setting::new(value.clone(), place(key, false))))
+        };
+        let namespace = match &global.namespace {
+            Some(name) => Some(Setting::new(name.clone(), given("--namespace", "REPLAY_NAMESPACE"))),
+            None => pick(&chosen.namespace, &file.namespace, "namespace"),
+        };
+        let data_dir = data_dir();
+        let storage_url = match (&global.storage, &global.storage_url) {
+            (Some(kind), _) => Setting::new(usual_url(*kind, data_dir.as_deref())?, "--storage"),
+            (None, Some(url)) => Setting::new(url.clone(), given("--storage-url", "REPLAY_STORAGE_URL")),
+            (None, None) => match pick(&chosen.storage_url, &file.storage_url, "storage_url") {
+                Some(url) => url,
+                None => Setting::new(usual_url(Backend::Sqlite, data_dir.as_deref())?, "default"),
+            },
+        };
+        let namespace = namespace.unwrap_or_else(|| Setting::new(Namespace::default().to_string(), "default"));
+        Ok(Self { storage_url, namespace, profile, file: found, data_dir })
+    }
+
+    /// The URL to open, with the namespace in it.
+    ///
+    /// # Errors
+    /// `Invalid` if both the URL and another setting name a namespace.
+    pub(crate) fn full_url(&self) -> Result<String> {
+        let url = &self.storage_url.value;
+        if self.namespace.source == "default" {
+            return Ok(url.clone());
+        }
+        if url.contains("?namespace=") || url.contains("&namespace=") {
+            return Err(Error::invalid("open store", "the namespace is given twice, in the URL and beside it").hint("give it once"));
+        }
+        let namespace = Namespace::new(&self.namespace.value)?;
+        let encoded: String = namespace.as_str().bytes().map(encode).collect();
+        Ok(format!("{url}{}namespace={encoded}", if url.contains('?') { '&' } else { '?' }))
+    }
+}
+
+fn encode(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+}
+
+/// Which of the two set a value; clap does not tell them apart once they are parsed.
+fn given(option: &str, variable: &str) -> String {
+    let long = format!("{option}=");
+    let typed = std::env::args().any(|arg| arg == option || arg.starts_with(&long));
+    if typed { option.to_owned() } else { format!("the environment, {variable}") }
+}
+
+fn in_file(file: Option<&Setting<PathBuf>>, key: &str) -> String {
+    file.map_or_else(|| key.to_owned(), |file| format!("{}, {key}", file.value.display()))
+}
+
+/// `replay.toml` in this folder or above it, else in the user's configuration folder.
+fn find_file() -> Option<Setting<PathBuf>> {
+    let here = std::env::current_dir().ok()?;
+    let above = here.ancestors().map(|folder| folder.join(FILE_NAME)).find(|path| path.is_file());
+    if let Some(path) = above {
+        return Some(Setting::new(path, "this folder or above"));
+    }
+    let user = etcetera::choose_base_strategy().ok()?.config_dir().join("replay").join(FILE_NAME);
+    user.is_file().then(|| Setting::new(user, "the user's configuration folder"))
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::invalid(OPERATION, format!("{} cannot be read", path.display())).caused_by(error))?;
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text[..at].matches('\n').count() + 1;
+        let column = at - text[..at].rfind('\n').map_or(0, |newline| newline + 1) + 1;
+        Error::invalid(OPERATION, format!("{}:{line}:{column}: {}", path.display(), error.message().replace('\n', " ")))
+            .hint("known settings: profile, storage_url, namespace, and [profiles.NAME] with storage_url and namespace")
+    })
+}
+
+fn unknown_profile(name: &str, file: &File) -> Error {
+    let known: Vec<&str> = file.profiles.keys().map(String::as_str).collect();
+    let hint = crate::suggest::hint(name, &known).unwrap_or_else(|| "add it to replay.toml as [profiles.NAME]".to_owned());
+    Error::invalid(OPERATION, format!("there is no profile `{name}`")).hint(hint)
+}
+
+fn data_dir() -> Option<PathBuf> {
+    etcetera::choose_base_strategy().ok().map(|base| base.data_dir().join("replay"))
+}
+
+fn usual_url(kind: Backend, data_dir: Option<&Path>) -> Result<String> {
+    match kind {
+        Backend::Memory => Ok("memory:".to_owned()),
+        Backend::Sqlite => {
+            let path = data_dir.ok_or_else(|| {
+                Error::invalid("open store", "the user's data folder is not known").hint("give --storage-url sqlite:path/to/file.db")
+            })?;
+            let path = path.join("replay.db");
+            Ok(format!("sqlite:{}", path.display().to_string().replace('%', "%25").replace('?', "%3F")))
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Running a program: its input, its output within limits, and the end of its whole process group.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+};
+
+use replay::{Error, Result};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command as Process},
+};
+
+use super::model::Command;
+
+/// How much a program may write to standard output, in bytes.
+pub(super) const MAX_OUTPUT_BYTES: usize = 8 << 20;
+/// How much of the end of standard error is kept, in bytes.
+const STDERR_TAIL_BYTES: usize = 4096;
+
+/// What a program left behind.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    /// At most one byte more than [`MAX_OUTPUT_BYTES`].
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr_tail: String,
+}
+
+/// Where the program of `command` is: one with a slash in its name is relative to `dir`, others are found on the PATH.
+fn program(command: &Command, dir: &Path) -> PathBuf {
+    let name = Path::new(&command.argv[0]);
+    if name.components().count() > 1 { dir.join(name) } else { name.to_path_buf() }
+}
+
+/// Checks that a step's program exists.
+///
+/// # Errors
+/// `Invalid`, naming the step and where the program was looked for.
+pub(super) fn check_program(command: &Command, dir: &Path, step: &str) -> Result<()> {
+    let program = program(command, dir);
+    let missing = |place: String, hint: &str| {
+        let message = format!("the command `{}` of step `{step}` does not exist", command.argv[0]);
+        Err(Error::invalid("check commands", message).hint(hint).with("looked_in", place))
+    };
+    if program.components().count() > 1 {
+        if program.is_file() {
+            return Ok(());
+        }
+        return missing(program.display().to_string(), "a command with a slash is relative to the folder of the saga file");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let suffix = std::env::consts::EXE_SUFFIX;
+    let found = std::env::split_paths(&path).any(|folder| {
+        let file = folder.join(&program);
+        file.is_file() || (!suffix.is_empty() && folder.join(format!("{}{suffix}", program.display())).is_file())
+    });
+    if found { Ok(()) } else { missing("PATH".to_owned(), "install it, or write ./ before a program beside the saga file") }
+}
+
+/// Runs `command` in `dir` with `input` on standard input.
+///
+/// When it ends, or this future is dropped, whatever is left of its process group is killed.
+///
+/// # Errors
+/// If it cannot be started, or its output cannot be read.
+pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)], input: Vec<u8>) -> io::Result<Ended> {
+    let mut process = Process::new(program(command, dir));
+    process.args(&command.argv[1..]).current_dir(dir).envs(env.iter().map(|(name, value)| (name, value)));
+    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    #[cfg(unix)]
+    process.process_group(0);
+    let mut child = spawn(&mut process).await?;
+    let mut group = Group::of(&child);
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // A program that does not read its input may close it early; what counts is how it ends.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let wait = async {
+        let status = child.wait().await;
+        // Whoever it left behind would keep its output open.
+        group.kill();
+        status
+    };
+    let ((), status, stdout, stderr_tail) = tokio::join!(write, wait, head(stdout), tail(stderr));
+    Ok(Ended { status: status?, stdout: stdout?, stderr_tail: stderr_tail? })
+}
+
+/// Starts the program. A file that was written a moment ago may still be open for writing elsewhere (`ETXTBSY`), for instance in a
+/// process that another thread is just starting; that passes at once.
+async fn spawn(process: &mut Process) -> io::Result<Child> {
+    for _ in 0..20 {
+        match process.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => tokio::task::yield_now().await,
+            other => return other,
+        }
+    }
+    process.spawn()
+}
+
+async fn head(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(MAX_OUTPUT_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+async fn tail(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let Some(mut from) = from else { return Ok(String::new()) };
+    let mut kept = VecDeque::with_capacity(2 * STDERR_TAIL_BYTES);
+    let mut chunk = [0; STDERR_TAIL_BYTES];
+    loop {
+        let count = from.read(&mut chunk).await?;
+        if count == 0 {
+            let bytes: Vec<u8> = kept.into();
+            return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
+        }
+        kept.extend(&chunk[..count]);
+        kept.drain(..kept.len().saturating_sub(STDERR_TAIL_BYTES));
+    }
+}
+
+/// A program's process group, killed when this is dropped.
+struct Group {
+    #[cfg(unix)]
+    leader: Option<rustix::process::Pid>,
+}
+
+impl Group {
+    #[cfg(unix)]
+    fn of(child: &Child) -> Self {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        Self { leader }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Child) -> Self {
+        Self {}
+    }
+
+    fn kill(&mut self) {
+        #[cfg(unix)]
+        if let Some(leader) = self.leader.take() {
+            // An error means that nobody is left.
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
