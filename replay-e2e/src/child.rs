@@ -10,7 +10,9 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use replay_core::{
     Error, SagaId, SagaStatus, Store,
-    saga::{ResumeOptions, Runner, Saga, StartOptions, StepContext, StepError, StepResult},
+    json::Override,
+    replay::{LocalReplay, ReplayRequest, SagaReplay},
+    saga::{Registry, ResumeOptions, Runner, Saga, StartOptions, StepContext, StepError, StepResult},
     storage::SagaQuery,
 };
 use replay_storage_sqlite::Sqlite;
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     effects::Effects,
-    fatal::{Fatal, Kill, kill_self},
+    fatal::{Kill, fatal, kill_self},
 };
 
 /// What a child process is to do.
@@ -57,6 +59,10 @@ pub enum Work {
     StartMany(u32),
     /// Resumes every saga whose runner is gone, all at once.
     Recover,
+    /// Replays the saga of this id from the step that fails, with a context in which it does not, as the saga `r`.
+    Replay(String),
+    /// Resumes the saga of this id, which a replay made.
+    ResumeReplay(String),
 }
 
 /// A saga with a shape that a test is about. Its steps are `s0` and on; each has a compensation.
@@ -184,7 +190,7 @@ async fn call(job: Arc<Job>, name: String, compensation: bool, cx: StepContext, 
         say(&format!("in {what}"));
         tokio::task::spawn_blocking(hear).await?;
     }
-    if !compensation && job.shape.failing().is_some_and(|failing| name == format!("s{failing}")) {
+    if !compensation && context["mended"] != true && job.shape.failing().is_some_and(|failing| name == format!("s{failing}")) {
         return Err(StepError::new("told to fail"));
     }
     context[&name] = json!(if compensation { "undone" } else { "done" });
@@ -205,6 +211,11 @@ pub fn saga(job: &Arc<Job>) -> Saga<Value> {
     builder.build().expect("a shape is a definition")
 }
 
+/// What replays the sagas of a job.
+pub fn replays(runner: Runner, job: &Arc<Job>) -> LocalReplay {
+    LocalReplay::new(runner, Registry::new().with(saga(job)))
+}
+
 /// Does the job that is written on the command line and says how each of its sagas ended.
 ///
 /// # Errors
@@ -223,8 +234,7 @@ pub fn main(job: &str) -> Result<(), Box<dyn std::error::Error>> {
 async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
     let mut store = store(&job.dir).await?;
     if let Some(kill) = job.kill {
-        let fatal = Fatal::new(store.snapshots().clone(), kill);
-        store = store.with_snapshots(Arc::new(fatal));
+        store = fatal(store, kill);
     }
     if job.wait_first {
         say("ready");
@@ -246,6 +256,19 @@ async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
         Work::StartMany(count) => {
             let ids: Vec<String> = (0..*count).map(|number| format!("m{number}")).collect();
             ids.iter().map(|id| one(id, None)).collect::<FuturesUnordered<_>>().collect().await
+        }
+        Work::Replay(id) => {
+            let step = format!("s{}", job.shape.failing().expect("a shape that fails"));
+            let request = ReplayRequest::from_step(SagaId::new(id)?, step)
+                .with_override(Override::from_assignments(&["mended=true"])?)
+                .with_new_id(SagaId::new("r")?)
+                .with_replay_key("once");
+            let result = replays(runner, job).replay(request).await?;
+            vec![Ended { saga: "r".into(), how: result.status.to_string() }]
+        }
+        Work::ResumeReplay(id) => {
+            let report = replays(runner, job).resume(&SagaId::new(id)?, ResumeOptions::default()).await?;
+            vec![Ended { saga: id.clone(), how: report.status.to_string() }]
         }
         Work::Recover => {
             let interrupted = runner.interrupted(SagaQuery::default()).await?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 mod crash;
+mod replay;
 mod simulation;
 mod takeover;
 
