@@ -51,6 +51,23 @@ impl App {
         }
     }
 
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(crate) fn with_store(&self, global: &Global) -> Result<Self> {
+        Ok(Self {
+            name: self.name,
+            command: self.command.clone(),
+            registry: self.registry.clone(),
+            backends: self.backends.clone(),
+            settings: Settings::load(global)?,
+            output: self.output.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        })
+    }
+
     /// Opens the store.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ impl Progress {
         let _ = live.clear();
         let list: Vec<Lane> = lanes.list.drain(..).map(|entry| entry.lane).collect();
         if !list.is_empty() && !lanes.told {
-            self.output.note(timeline::render(&list, self.output.stderr));
+            self.output.note(timeline::render(&list, self.output.stderr) + "\n");
         }
     }
 

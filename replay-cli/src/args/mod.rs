@@ -2,6 +2,7 @@
 
 mod global;
 mod look;
+mod replay;
 mod saga;
 mod store;
 
@@ -9,14 +10,17 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     global::{Backend, Colour, Format, Global},
-    look::{DiffArgs, ListChangesArgs, SagasArgs, ShowArgs, TimeTravelArgs},
+    look::{CheckpointsArgs, DiffArgs, HistoryArgs, ListChangesArgs, SagasArgs, ShowArgs, TimeTravelArgs},
+    replay::{CompensatedArg, KeysArg, RunArgs},
     saga::{CancelArgs, ResumeArgs, SnapshotArgs, StartArgs},
-    store::{ConfigCommand, DeleteArgs, ExportArgs, GcArgs, ImportArgs, VerifyArgs},
+    store::{ConfigCommand, DeleteArgs, DemoArgs, ExportArgs, GcArgs, ImportArgs, VerifyArgs},
 };
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok · 1 the saga or replay failed · 2 usage · 3 refused · 4 not found · 5 drift · 6 chain or digest invalid ·
-7 conflict · 8 storage unavailable · 130 interrupted";
+7 conflict · 8 storage unavailable · 130 interrupted
+
+New here? `replay demo` is a tour of a few seconds.";
 
 /// Runs sagas that survive crashes, replays them from any checkpoint, and tells what their state was at any instant.
 #[derive(Debug, Parser)]
@@ -36,12 +40,18 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Stop a saga at its next step boundary and compensate what is completed.
     Cancel(CancelArgs),
+    /// Replay a saga from a checkpoint as a new saga, or many sagas at once.
+    Run(Box<RunArgs>),
     /// Show the state of a saga at an instant.
     TimeTravel(TimeTravelArgs),
     /// List the state changes of a saga, the oldest first.
     ListChanges(ListChangesArgs),
     /// Compare two states of a saga, or two sagas.
     Diff(DiffArgs),
+    /// List where replays of a saga may start.
+    Checkpoints(CheckpointsArgs),
+    /// Show where a saga comes from and its replays, as a tree.
+    History(HistoryArgs),
     /// Show a saga, or one of its snapshots.
     Show(ShowArgs),
     /// List sagas, the latest first.
@@ -58,6 +68,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Read histories that `export` wrote.
     Import(ImportArgs),
+    /// A tour: an order whose payment fails, its replay with a corrected token, and its state at an earlier time.
+    Demo(DemoArgs),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -118,6 +118,7 @@ fn step_line(step: &StepComparison, width: usize, first: bool, paint: Paint) -> 
     let here = if first { paint.warn("  ← they differ from here") } else { String::new() };
     match step.agreement {
         Agreement::Same => format!("    {name}  {}", paint.dim(a)),
+        Agreement::Differs if a == b => format!("  {} {name}  {a}, with another context{here}", paint.warn("≠")),
         _ => format!("  {} {name}  {} {} {}{here}", paint.warn("≠"), paint.bad(a), paint.dim("→"), paint.good(b)),
     }
 }

@@ -1,15 +1,21 @@
 //! One file per command.
 
+mod batch;
 mod cancel;
+mod checkpoints;
 mod config;
 mod delete;
+mod demo;
 mod diff;
 mod export;
+mod filter;
 mod gc;
+mod history;
 mod import;
 mod input;
 mod list_changes;
 mod resume;
+mod run;
 mod sagas;
 mod shell;
 mod show;
@@ -18,9 +24,15 @@ mod start;
 mod time_travel;
 mod verify;
 
-use replay::Result;
+use clap::FromArgMatches;
+use replay::{Error, Result};
 
-use crate::{app::App, args::Command, exit::Exit};
+pub(crate) use self::start::quoted;
+use crate::{
+    app::App,
+    args::{Args, Command, Format},
+    exit::Exit,
+};
 
 /// Runs a command; an error is printed here.
 pub(crate) async fn run(app: &App, command: Command) -> Exit {
@@ -38,6 +50,9 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit> {
         Command::Show(args) => show::run(app, args).await,
         Command::Sagas(args) => sagas::run(app, args).await,
         Command::Snapshot(args) => snapshot::run(app, args).await,
+        Command::Run(args) => run::run(app, *args).await,
+        Command::Checkpoints(args) => checkpoints::run(app, args).await,
+        Command::History(args) => history::run(app, args).await,
         Command::TimeTravel(args) => time_travel::run(app, args).await,
         Command::ListChanges(args) => list_changes::run(app, args).await,
         Command::Diff(args) => diff::run(app, args).await,
@@ -46,9 +61,24 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit> {
         Command::VerifyChain(args) => verify::run(app, args).await,
         Command::Export(args) => export::run(app, args).await,
         Command::Import(args) => import::run(app, args).await,
+        Command::Demo(args) => demo::run(app, args).await,
         Command::Config(command) => config::run(app, command).await,
         Command::Schema => shell::schema(),
         Command::Completions { shell } => shell::completions(app, shell),
         Command::Man { out } => shell::man(app, out.as_deref()),
     }
+}
+
+/// Runs the command that `words` are, on the store at `url`, with this command's own output.
+///
+/// # Errors
+/// `Invalid` if they are no command.
+pub(crate) async fn run_words(app: &App, url: &str, words: impl IntoIterator<Item = String>) -> Result<Exit> {
+    let words = [app.name.to_owned(), "--storage-url".to_owned(), url.to_owned()].into_iter().chain(words);
+    let matches = app.command.clone().try_get_matches_from(words);
+    let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
+    let args = args.map_err(|error| Error::invalid("read command", "that is no command").caused_by(error))?;
+    let mut app = app.with_store(&args.global)?;
+    app.output.format = Format::Table;
+    Ok(run(&app, args.command).await)
 }

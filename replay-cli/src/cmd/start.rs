@@ -66,7 +66,7 @@ fn next(name: &str, report: &RunReport<Value>) -> Vec<String> {
 
 /// `text` as one word of a shell.
 pub(crate) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:,+".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:,+=".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 

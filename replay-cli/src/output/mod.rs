@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod diff;
 mod error;
 mod paint;
+pub(crate) mod replays;
 pub(crate) mod saga;
 pub(crate) mod table;
 pub(crate) mod timeline;

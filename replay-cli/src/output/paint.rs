@@ -22,10 +22,6 @@ impl Paint {
         self.width
     }
 
-    pub(crate) fn is_coloured(self) -> bool {
-        self.coloured
-    }
-
     fn apply(self, style: Style, text: impl ToString) -> String {
         let text = text.to_string();
         if self.coloured && !text.is_empty() { style.force_styling(true).apply_to(text).to_string() } else { text }

@@ -65,7 +65,7 @@ pub(crate) fn render(lanes: &[Lane], paint: Paint) -> String {
         if lane.remark.is_empty() {
             line.trim_end().to_owned()
         } else {
-            format!("{line}  {}", remark(lane, paint, name_width + bar_width + 17))
+            format!("{line}  {}", remark(lane, paint, name_width + bar_width + 19))
         }
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -22,7 +22,7 @@ use std::{
 
 use replay::{
     Error, Result,
-    saga::{AnySaga, RetryPolicy, Saga, SnapshotPolicy, Step, StepContext, StepResult},
+    saga::{AnySaga, RetryPolicy, Saga, Step, StepContext, StepResult},
 };
 
 use self::{
@@ -79,11 +79,6 @@ impl SagaFile {
     /// What relative commands are relative to.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// What is captured unless a start says otherwise.
-    pub(crate) fn policy(&self) -> &SnapshotPolicy {
-        &self.definition.policy
     }
 
     /// The saga, for looking at: it has no secrets, so it is not to be run.

@@ -1,0 +1,230 @@
+//! Replaying every saga that matches.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use replay::{
+    Result, Store,
+    json::Override,
+    replay::{BatchItem, BatchOptions, Checkpoint, ReplayRequest, SagaReplay, replay_many},
+    storage::{SagaQuery, SagaSummary},
+};
+use serde_json::{Value, json};
+
+use super::{
+    delete::confirm,
+    filter,
+    run::{exit_of, replayer, request},
+};
+use crate::{
+    app::App,
+    args::RunArgs,
+    exit::Exit,
+    interrupt::Interrupt,
+    output::{
+        Answer, Table,
+        table::{painted, plain},
+    },
+};
+
+/// How many sagas a preview shows.
+const PREVIEWED: usize = 10;
+
+pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override, interrupt: &Interrupt) -> Result<Exit> {
+    let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
+    query.limit = args.limit;
+    let found: Vec<SagaSummary> = store.snapshots().sagas(query.clone()).try_collect().await?;
+    if found.is_empty() {
+        app.output.note("no saga matches; nothing was replayed");
+        return answer(app, args, &[]);
+    }
+    preview(app, args, &found);
+    if args.dry_run {
+        return plan_all(app, store, args, change, &found).await;
+    }
+    if !args.yes {
+        confirm(app, &format!("Replay {} sagas?", found.len()), "replay sagas")?;
+    }
+    let key = args.replay_key.clone().unwrap_or_else(|| format!("batch-{}", app.ids.saga_id(app.now())));
+    if args.replay_key.is_none() {
+        app.output.note(format!("if this is interrupted, go on with --replay-key {key}"));
+    }
+    let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
+    let items = replay_all(app, store, args, query, &key, first, found.len(), interrupt).await?;
+    match items {
+        Some(items) => answer(app, args, &items),
+        None => Ok(Exit::Interrupted),
+    }
+}
+
+/// One saga's request, made of that of another.
+fn request_for(template: &ReplayRequest, saga: &SagaSummary, from_step: Option<&str>) -> ReplayRequest {
+    let mut request = template.clone();
+    request.saga_id = saga.saga_id.clone();
+    let failed = saga.error.as_ref().and_then(|failure| failure.step.clone());
+    let step = from_step.map(Arc::from).or(failed).or_else(|| saga.step_name.clone());
+    request.checkpoint = step.map_or(Checkpoint::Sequence(saga.sequence), Checkpoint::Step);
+    request
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one batch, used once")]
+async fn replay_all(
+    app: &App,
+    store: &Store,
+    args: &RunArgs,
+    query: SagaQuery,
+    key: &str,
+    template: ReplayRequest,
+    count: usize,
+    interrupt: &Interrupt,
+) -> Result<Option<Vec<BatchItem>>> {
+    let replayer: Arc<dyn SagaReplay> = Arc::new(replayer(app, store, args, None)?);
+    let options = BatchOptions::default().with_concurrency(args.concurrency).with_replay_key(key);
+    let (step, stop) = (args.from_step.clone(), interrupt.stop());
+    let mut template = template;
+    template.stop = stop.clone();
+    let mut items = replay_many(replayer, &**store.snapshots(), query, options, move |saga| request_for(&template, saga, step.as_deref()));
+    let bar = bar(app, count);
+    let (mut done, mut failed) = (Vec::new(), 0_usize);
+    let work = async {
+        while let Some(item) = items.next().await {
+            let item = item?;
+            failed += usize::from(!item.result.as_ref().is_ok_and(|result| exit_of(result) == Exit::Ok));
+            bar.inc(1);
+            bar.set_message(if failed == 0 { String::new() } else { format!("{failed} failed") });
+            done.push(item);
+            if stop.get().is_some() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let ended: Option<Result<()>> = interrupt.guard(work).await;
+    bar.finish_and_clear();
+    let stopped = ended.is_none() || stop.get().is_some();
+    ended.transpose()?;
+    if stopped {
+        app.output.note(format!("stopped after {} of {count}; go on with --replay-key {key}", done.len()));
+        return Ok(None);
+    }
+    Ok(Some(done))
+}
+
+fn bar(app: &App, count: usize) -> ProgressBar {
+    if app.output.quiet || !app.output.stderr_is_terminal {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("  {bar:30.cyan/dim} {pos}/{len} replays  {elapsed:.dim} {eta:.dim}  {msg:.red}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn preview(app: &App, args: &RunArgs, found: &[SagaSummary]) {
+    let paint = app.output.stderr;
+    let what = if args.dry_run { "would be replayed" } else { "to be replayed" };
+    let mut lines = vec![format!("{} {what}", paint.bold(format!("{} sagas", found.len())))];
+    for saga in found.iter().take(PREVIEWED) {
+        let why = saga.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let line = format!("  {}  {}  {}", saga.saga_id, paint.status(saga.status), paint.dim(why));
+        lines.push(console::truncate_str(&line, paint.width(), "…").into_owned());
+    }
+    if found.len() > PREVIEWED {
+        lines.push(paint.dim(format!("  … and {} more", found.len() - PREVIEWED)));
+    }
+    app.output.note(lines.join("\n"));
+}
+
+async fn plan_all(app: &App, store: &Store, args: &RunArgs, change: Override, found: &[SagaSummary]) -> Result<Exit> {
+    let replayer = replayer(app, store, args, None)?;
+    let template = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
+    let mut items = Vec::new();
+    for saga in found {
+        let request = request_for(&template, saga, args.from_step.as_deref()).with_dry_run(true);
+        let result = replayer.replay(request).await;
+        items.push(BatchLine::of(saga.saga_id.to_string(), &result));
+    }
+    lines_answer(app, true, &items)
+}
+
+/// One saga's line in a summary.
+struct BatchLine {
+    original: String,
+    new_saga: Option<String>,
+    status: String,
+    ok: bool,
+    existing: bool,
+    error: Option<String>,
+}
+
+impl BatchLine {
+    fn of(original: String, result: &Result<replay::replay::ReplayResult>) -> Self {
+        match result {
+            Ok(result) => {
+                let failure = result.report.as_ref().and_then(|report| report.failure.as_ref()).map(ToString::to_string);
+                let refusal = result.plan.as_ref().and_then(|plan| plan.refusals.first().cloned());
+                Self {
+                    original,
+                    new_saga: result.new_saga.as_ref().map(ToString::to_string),
+                    status: result.status.to_string(),
+                    ok: exit_of(result) == Exit::Ok,
+                    existing: result.existing,
+                    error: failure.or(refusal),
+                }
+            }
+            Err(error) => Self {
+                original,
+                new_saga: None,
+                status: "refused".to_owned(),
+                ok: false,
+                existing: false,
+                error: Some(error.detail().map_or_else(|| error.to_string(), str::to_owned)),
+            },
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "original": self.original,
+            "new_saga": self.new_saga,
+            "status": self.status,
+            "existing": self.existing,
+            "error": self.error,
+        })
+    }
+}
+
+fn answer(app: &App, args: &RunArgs, items: &[BatchItem]) -> Result<Exit> {
+    let lines: Vec<BatchLine> = items.iter().map(|item| BatchLine::of(item.original.to_string(), &item.result)).collect();
+    lines_answer(app, args.dry_run, &lines)
+}
+
+fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine]) -> Result<Exit> {
+    let failed = lines.iter().filter(|line| !line.ok).count();
+    let mut table = Table::new(&["", "SAGA", "REPLAY", "STATUS", "BECAUSE"]).or_empty("nothing was replayed").footer(format!(
+        "{} sagas: {} {}, {failed} failed",
+        lines.len(),
+        lines.len() - failed,
+        if dry_run { "could be replayed" } else { "replayed" },
+    ));
+    for line in lines {
+        let (ok, error) = (line.ok, line.error.clone().unwrap_or_default());
+        table.row(vec![
+            painted(move |paint| if ok { paint.good("✔") } else { paint.bad("✖") }),
+            plain(&line.original),
+            plain(line.new_saga.as_deref().unwrap_or("")),
+            plain(if line.existing { format!("{} (existing)", line.status) } else { line.status.clone() }),
+            painted(move |paint| paint.dim(&error)),
+        ]);
+    }
+    let values: Vec<Value> = lines.iter().map(BatchLine::json).collect();
+    let summary = Answer::list("replays", "replay", &values)?
+        .with("dry_run", dry_run)
+        .with("replayed", lines.len() - failed)
+        .with("failed", failed)
+        .ids(lines.iter().filter_map(|line| line.new_saga.clone()));
+    app.output.answer(summary.table(table))?;
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
