@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod contend;
 pub mod crash;
 pub mod effects;
 pub mod fatal;

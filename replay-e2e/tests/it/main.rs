@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
+mod clocks;
+mod contention;
 mod crash;
 mod replay;
 mod simulation;
