@@ -5,6 +5,7 @@
 mod clocks;
 mod contention;
 mod crash;
+mod poison;
 mod replay;
 mod simulation;
 mod takeover;
