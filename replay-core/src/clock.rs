@@ -32,7 +32,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     fn now(&self) -> DateTime<Utc> {
-        truncate_to_micros(Utc::now())
+        // Straight from the system's microseconds: a date is computed once, not twice.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        from_micros(micros(now))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that waits on the system's clock")]
@@ -137,7 +139,10 @@ pub(crate) fn from_micros(micros: i64) -> DateTime<Utc> {
 
 /// `instant` without what is finer than a microsecond.
 pub(crate) fn truncate_to_micros(instant: DateTime<Utc>) -> DateTime<Utc> {
-    from_micros(instant.timestamp_micros())
+    // Nearly every instant is whole already, and the way through a timestamp does the calendar's arithmetic twice. A leap second
+    // (10^9 ns and more) reads as the second after it once it is stored.
+    let nanos = instant.timestamp_subsec_nanos();
+    if nanos.is_multiple_of(1000) && nanos < 1_000_000_000 { instant } else { from_micros(instant.timestamp_micros()) }
 }
 
 fn micros(duration: Duration) -> i64 {

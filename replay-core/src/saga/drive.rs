@@ -100,8 +100,7 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
                 }
                 None => {}
             }
-            let wave = self.position.wave().to_vec();
-            let Some(first) = wave.first().copied() else {
+            let Some(first) = self.position.wave().first().copied() else {
                 self.position.status = SagaStatus::Completed;
                 let last = self.position.completed.iter().next_back();
                 if self.end(last).await? {
@@ -114,7 +113,13 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
             if due && !self.capture(Phase::BeforeStep, Some(first)).await? {
                 continue;
             }
-            let failure = if wave.len() == 1 { self.single(first).await? } else { self.wave(&wave).await? };
+            let failure = match self.position.wave() {
+                [_] => self.single(first).await?,
+                several => {
+                    let wave = several.to_vec();
+                    self.wave(&wave).await?
+                }
+            };
             if let Some((failure, step)) = failure {
                 return self.fail(failure, Some(step)).await;
             }
