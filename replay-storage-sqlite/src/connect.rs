@@ -25,7 +25,7 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// The connection that writes, with the tables in place.
 pub(crate) fn writer(path: &Path, durability: Durability, patience: Duration) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e))?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e, true))?;
     connection.busy_timeout(patience).map_err(error::during(OPERATION))?;
     prepare(&mut connection, durability, patience).map_err(|e| e.with("path", path.display()))?;
     Ok(connection)
@@ -73,7 +73,7 @@ fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Resul
 /// A connection that only reads. The file must have been opened for writing before, unless it holds the tables already.
 pub(crate) fn reader(path: &Path, patience: Duration) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e, false))?;
     connection.busy_timeout(patience).map_err(error::during(OPERATION))?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)

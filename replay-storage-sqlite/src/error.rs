@@ -52,6 +52,7 @@ pub(crate) fn classify(operation: &'static str, failure: &rusqlite::Error, stage
 
 fn other(operation: &'static str, failure: &rusqlite::Error) -> Error {
     match failure {
+        rusqlite::Error::QueryReturnedNoRows => damaged(operation, "a row that another one refers to is missing"),
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -122,7 +123,7 @@ fn describe(code: i32) -> (ErrorKind, &'static str, &'static str) {
 }
 
 /// The error for a file that could not be opened: asks the system why, since SQLite does not say.
-pub(crate) fn cannot_open(path: &Path, failure: rusqlite::Error) -> Error {
+pub(crate) fn cannot_open(path: &Path, failure: rusqlite::Error, writes: bool) -> Error {
     const OPERATION: &str = "open store";
     if code(&failure).is_none_or(|code| code & 0xff != ffi::SQLITE_CANTOPEN) {
         return error(OPERATION, failure).with("path", path.display());
@@ -136,7 +137,7 @@ pub(crate) fn cannot_open(path: &Path, failure: rusqlite::Error) -> Error {
             .hint("create it, or check the path")
             .retry(Retry::Never)
     } else {
-        match std::fs::File::open(path).map_err(|e| e.kind()) {
+        match std::fs::OpenOptions::new().read(true).append(writes).create(writes).open(path).map_err(|e| e.kind()) {
             Err(std::io::ErrorKind::PermissionDenied) | Ok(_) => Error::new(ErrorKind::PermissionDenied, OPERATION)
                 .message("access to the database file was refused")
                 .hint("check the owner and the permissions of the file and its folder"),

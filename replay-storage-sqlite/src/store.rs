@@ -41,9 +41,10 @@ pub(crate) struct Shared {
     path: PathBuf,
     namespace: Namespace,
     clock: Arc<dyn Clock>,
+    // Closed before the writer, since the last one that closes tidies the log away and must be able to write.
+    readers: Arc<Readers>,
     /// None if the file is only read.
     writer: Option<Arc<Writer>>,
-    readers: Arc<Readers>,
     outlines: Outlines,
 }
 

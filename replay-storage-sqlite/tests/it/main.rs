@@ -1,5 +1,11 @@
-//! What is SQLite's own; the promises of every store are the conformance kit's.
-#![allow(clippy::expect_used, reason = "helpers of tests are not tests themselves")]
+//! What is SQLite's own; the promises of every store are in `conformance.rs`.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests are not tests themselves")]
 
+mod child;
+mod damage;
+mod full;
+mod opening;
+mod processes;
 mod sql;
 mod support;
+mod writer;
