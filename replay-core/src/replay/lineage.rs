@@ -1,7 +1,7 @@
 //! Where a saga comes from and what was made of it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -106,9 +106,10 @@ pub(super) async fn compensated_effects(store: &dyn SnapshotStorage, newest: &Sn
 /// The tree that the saga of `newest` is in, without log entries.
 pub(super) async fn tree(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> Result<Lineage> {
     let root = root_of(newest).clone();
-    let head = match root == newest.saga_id {
-        true => Some(newest.clone()),
-        false => store.load(&root, At::Latest).await?.map(|record| (**record.meta()).clone()),
+    let head = if root == newest.saga_id {
+        Some(newest.clone())
+    } else {
+        store.load(&root, At::Latest).await?.map(|record| (**record.meta()).clone())
     };
     let mut sagas = vec![LineageSaga {
         saga_id: root.clone(),
@@ -119,10 +120,10 @@ pub(super) async fn tree(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> 
         origin: None,
         replays: Vec::new(),
     }];
-    let mut seen = HashMap::from([(root.clone(), 0)]);
+    let mut seen = HashSet::from([root.clone()]);
     let mut open: Vec<(SagaSummary, usize)> = children(store, &root, 1).await?;
     while let Some((saga, depth)) = open.pop() {
-        if seen.insert(saga.saga_id.clone(), depth).is_some() {
+        if !seen.insert(saga.saga_id.clone()) {
             continue;
         }
         open.extend(children(store, &saga.saga_id, depth + 1).await?);

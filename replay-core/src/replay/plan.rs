@@ -45,6 +45,7 @@ impl fmt::Display for StepPlan {
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct PlannedStep {
     /// The step's name.
     pub name: Arc<str>,
@@ -191,7 +192,7 @@ pub(crate) fn plan(given: &Given<'_>) -> Result<Planned> {
             compensated: is_gone(at),
         });
     }
-    let (key_base, step_key_bases) = compact(bases, given.new_saga);
+    let (key_base, step_key_bases) = compact(&bases, given.new_saga);
     let plan = ReplayPlan {
         original: checkpoint.saga_id.clone(),
         new_saga: given.new_saga.clone(),
@@ -224,9 +225,9 @@ fn first_wave(definition: &Outline, completed: &HashSet<u32>) -> Vec<Arc<str>> {
 }
 
 /// The most frequent base once, and the steps that have another, so that the origin in each snapshot stays small.
-fn compact(bases: Vec<(Arc<str>, &SagaId)>, new_saga: &SagaId) -> (SagaId, BTreeMap<Arc<str>, SagaId>) {
+fn compact(bases: &[(Arc<str>, &SagaId)], new_saga: &SagaId) -> (SagaId, BTreeMap<Arc<str>, SagaId>) {
     let mut counts: HashMap<&SagaId, usize> = HashMap::new();
-    for (_, base) in &bases {
+    for (_, base) in bases {
         *counts.entry(*base).or_default() += 1;
     }
     let usual = counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))).map_or(new_saga, |(base, _)| base);

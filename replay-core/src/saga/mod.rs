@@ -39,5 +39,7 @@ pub use stop::{Stop, StopSignal};
 
 pub(crate) use registry::find;
 pub(crate) use runner::Active;
+#[cfg(test)]
+pub(crate) use state::Position;
 pub(crate) use step::KeySource;
 pub(crate) use takeover::Fork;

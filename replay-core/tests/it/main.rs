@@ -8,6 +8,7 @@ mod support;
 mod capture;
 mod control;
 mod layer;
+mod replay;
 mod resume;
 mod run;
 mod time_travel;

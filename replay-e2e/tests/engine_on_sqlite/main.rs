@@ -10,10 +10,14 @@ mod support;
 mod capture;
 #[path = "../../../replay-core/tests/it/control.rs"]
 mod control;
+#[path = "../../../replay-core/tests/it/replay/mod.rs"]
+mod replay;
 #[path = "../../../replay-core/tests/it/resume.rs"]
 mod resume;
 #[path = "../../../replay-core/tests/it/run.rs"]
 mod run;
+#[path = "../../../replay-core/tests/it/time_travel.rs"]
+mod time_travel;
 #[path = "../../../replay-core/tests/it/time_travel.rs"]
 mod time_travel;
 #[path = "../../../replay-core/tests/it/wave.rs"]
