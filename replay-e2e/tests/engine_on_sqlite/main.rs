@@ -18,7 +18,5 @@ mod resume;
 mod run;
 #[path = "../../../replay-core/tests/it/time_travel.rs"]
 mod time_travel;
-#[path = "../../../replay-core/tests/it/time_travel.rs"]
-mod time_travel;
 #[path = "../../../replay-core/tests/it/wave.rs"]
 mod wave;
