@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -135,6 +135,11 @@ impl Clock for ManualClock {
 /// The instant `micros` microseconds after the Unix epoch; out of range becomes the epoch.
 pub(crate) fn from_micros(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+/// The next microsecond after `instant`.
+pub(crate) fn after(instant: DateTime<Utc>) -> DateTime<Utc> {
+    instant.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(instant)
 }
 
 /// `instant` without what is finer than a microsecond.

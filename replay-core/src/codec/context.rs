@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::ser::Formatter;
+use serde_json::{Value, ser::Formatter};
 
 use super::finite::find_not_finite;
 use crate::{Error, ErrorKind, Result, json};
@@ -15,25 +15,68 @@ use crate::{Error, ErrorKind, Result, json};
 /// `Invalid`, with the fact `place` for a number that JSON cannot hold.
 pub(crate) fn encode<C: Serialize>(context: &C, size_hint: usize) -> Result<Bytes> {
     let mut text = Vec::with_capacity(size_hint);
-    let mut nulls = CountNulls(0);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, &mut nulls);
+    let mut seen = Seen::default();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, &mut seen);
     context.serialize(&mut serializer).map_err(|e| Error::invalid("capture context", e.to_string()).caused_by(e))?;
-    // A number that is not finite comes out as null, so only a context with a null is looked at again.
-    if nulls.0 > 0
-        && let Some(place) = find_not_finite(context)
-    {
-        return Err(Error::invalid("capture context", "JSON has no number that is not finite").with("place", place));
+    if seen.deepest > json::MAX_DEPTH {
+        return Err(Error::new(ErrorKind::LimitExceeded, "capture context")
+            .message("the context is nested too deeply")
+            .with("levels", seen.deepest)
+            .with("limit", json::MAX_DEPTH));
+    }
+    if seen.nulls {
+        refuse_not_finite(context)?
     }
     Ok(text.into())
 }
 
-/// Compact JSON, with a count of the nulls.
-struct CountNulls(usize);
+/// A number that is not finite comes out as null, so only a context with a null is looked at again.
+fn refuse_not_finite<C: Serialize>(context: &C) -> Result<()> {
+    match find_not_finite(context) {
+        Some(place) => Err(Error::invalid("capture context", "JSON has no number that is not finite").with("place", place)),
+        None => Ok(()),
+    }
+}
 
-impl Formatter for &mut CountNulls {
+/// Compact JSON, and what was seen on the way.
+#[derive(Default)]
+struct Seen {
+    nulls: bool,
+    depth: usize,
+    deepest: usize,
+}
+
+impl Seen {
+    fn enter(&mut self) {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+}
+
+impl Formatter for &mut Seen {
     fn write_null<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0 += 1;
+        self.nulls = true;
         writer.write_all(b"null")
+    }
+
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.enter();
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.enter();
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
     }
 }
 
@@ -62,6 +105,22 @@ fn decode_with_place<C: DeserializeOwned>(text: &[u8]) -> Result<C> {
 }
 
 /// `context` as a JSON value.
-pub(crate) fn to_value<C: Serialize>(context: &C) -> Result<serde_json::Value> {
-    serde_json::to_value(context).map_err(|e| Error::new(ErrorKind::Invalid, "capture context").message(e.to_string()).caused_by(e))
+///
+/// # Errors
+/// As [`encode`], but for depth.
+pub(crate) fn to_value<C: Serialize>(context: &C) -> Result<Value> {
+    let value = serde_json::to_value(context).map_err(|e| Error::invalid("capture context", e.to_string()).caused_by(e))?;
+    if has_null(&value) {
+        refuse_not_finite(context)?;
+    }
+    Ok(value)
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(members) => members.values().any(has_null),
+        _ => false,
+    }
 }

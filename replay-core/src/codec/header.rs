@@ -45,7 +45,8 @@ mod tag {
     pub(super) const CONTENT_LEN: u8 = 18;
     pub(super) const COMPENSATED: u8 = 19;
     pub(super) const POLICY: u8 = 20;
-    pub(super) const LAST: u8 = POLICY;
+    pub(super) const INPUT: u8 = 21;
+    pub(super) const LAST: u8 = INPUT;
     pub(super) const ANCILLARY: u8 = 128;
 }
 
@@ -86,6 +87,9 @@ pub(crate) fn encode(meta: &SnapshotMeta, content: Content) -> (Bytes, Digest) {
     }
     if let Some(runner) = &meta.runner {
         out.bytes(tag::RUNNER, runner.as_bytes());
+    }
+    if let Some(input) = &meta.input {
+        out.bytes(tag::INPUT, input.as_bytes());
     }
     out.bytes(tag::PREV_DIGEST, meta.prev_digest.as_bytes());
     out.bytes(tag::CONTENT_DIGEST, content.digest.as_bytes());
@@ -233,6 +237,7 @@ impl Fields {
             meta.retention_until = Some(from_micros(i64::from_be_bytes(fixed(&until)?)));
         }
         meta.actor = self.take(tag::ACTOR).map(|b| text(&b).map(Arc::from)).transpose()?;
+        meta.input = self.take(tag::INPUT).map(|b| fixed(&b).map(Digest::from_bytes)).transpose()?;
         let runner = |b: Bytes| fixed(&b).map(|b| RunnerId::from_uuid(Uuid::from_bytes(b)));
         meta.runner = self.take(tag::RUNNER).map(runner).transpose()?;
         Ok((meta, content))
@@ -251,9 +256,12 @@ fn ranges(bytes: Bytes, steps: u32) -> Result<StepRanges> {
     let wrong = || damaged("names steps that its definition lacks");
     let mut reader = Reader::new(bytes);
     let mut ranges = StepRanges::default();
+    let mut left = steps;
     while !reader.is_empty() {
         let start = reader.u32()?;
-        let end = start.checked_add(reader.u32()?).ok_or_else(wrong)?;
+        let len = reader.u32()?;
+        left = left.checked_sub(len).ok_or_else(wrong)?;
+        let end = start.checked_add(len).ok_or_else(wrong)?;
         if start >= end || end > steps {
             return Err(wrong());
         }

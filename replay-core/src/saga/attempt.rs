@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration
 use futures::{FutureExt, future::Either};
 use tracing::Instrument;
 
-use super::{RetryPolicy, RunEvent, StepContext, StepError, StopSignal, builder::StepDefinition, runner::Shared, step::KeySource};
+use super::{RetryPolicy, RunEvent, StepContext, StepError, Stop, StopSignal, builder::StepDefinition, runner::Shared, step::KeySource};
 use crate::{Failure, FailureKind, Result, SagaId};
 
 /// What attempts of one step need to know of their run. It borrows nothing that changes, so that a wave can run several at once.
@@ -25,6 +25,8 @@ pub(super) struct Attempted<C> {
     pub(super) duration: Duration,
     /// Whether the step asked for a snapshot.
     pub(super) wants_snapshot: bool,
+    /// Whether the run was interrupted in the meantime, so that the error does not count: the step is tried again on resume.
+    pub(super) interrupted: bool,
 }
 
 impl<C: Send + 'static> Attempts<'_, C> {
@@ -38,33 +40,54 @@ impl<C: Send + 'static> Attempts<'_, C> {
         let retry = if compensation { &self.step.compensation_retry } else { &self.step.retry };
         let started_at = self.shared.clock.now();
         let mut attempt = 1;
+        let mut interrupted = false;
         let (outcome, wants_snapshot) = loop {
             let context = input(attempt < retry.max_attempts)?;
             let cx = StepContext::new(self.saga_id.clone(), self.step.name.clone(), attempt, self.key.clone(), self.stop.clone());
             self.shared.observe(&self.saga_id, &RunEvent::AttemptStarted { step: &self.step.name, attempt, compensation });
             let span = tracing::info_span!("step", name = %self.step.name, attempt, compensation);
-            match self.once(&cx, context, compensation).instrument(span).await {
+            let error = match self.once(&cx, context, compensation).instrument(span).await {
                 Ok(context) => break (Ok(context), cx.wants_snapshot()),
-                Err(error) => match self.pause(retry, attempt, &error) {
-                    Some(pause) => {
-                        let text = error.1.message();
-                        tracing::debug!(step = %self.step.name, attempt, error = text, "retrying");
-                        self.shared.observe(&self.saga_id, &RunEvent::Retrying { step: &self.step.name, attempt, error: text, pause });
-                        self.shared.clock.sleep(pause).await;
-                        attempt += 1;
-                    }
-                    None => break (Err(Failure::new(Some(self.step.name.clone()), error.0, error.1.message(), attempt)), false),
-                },
+                Err(error) => error,
+            };
+            let pause = self.pause(retry, attempt, &error);
+            if let Some(pause) = pause {
+                self.wait(attempt, &error.1, pause).await;
+            }
+            let failure = || Failure::new(Some(self.step.name.clone()), error.0, error.1.message(), attempt);
+            match self.stop.get().filter(|_| !compensation) {
+                Some(Stop::Interrupt) => {
+                    interrupted = true;
+                    break (Err(failure()), false);
+                }
+                Some(Stop::Cancel) => break (Err(failure()), false),
+                None if pause.is_none() => break (Err(failure()), false),
+                None => attempt += 1,
             }
         };
         let duration = self.shared.since(started_at);
-        self.report(&outcome, compensation, duration);
-        Ok(Attempted { outcome, attempts: attempt, started_at, duration, wants_snapshot })
+        if !interrupted {
+            self.report(&outcome, compensation, duration);
+        }
+        Ok(Attempted { outcome, attempts: attempt, started_at, duration, wants_snapshot, interrupted })
     }
 
     fn pause(&self, retry: &RetryPolicy, attempt: u32, (kind, error): &(FailureKind, StepError)) -> Option<Duration> {
-        let again = *kind != FailureKind::Panic && self.stop.get().is_none() && retry.allows(attempt, error);
+        let again = *kind != FailureKind::Panic && retry.allows(attempt, error);
         again.then(|| retry.pause(attempt, self.shared.ids.unit()))
+    }
+
+    /// Waits for the next attempt. An action's pause ends when the run is asked to stop; a compensation is finished regardless.
+    async fn wait(&self, attempt: u32, error: &StepError, pause: Duration) {
+        let text = error.message();
+        tracing::debug!(step = %self.step.name, attempt, error = text, "retrying");
+        self.shared.observe(&self.saga_id, &RunEvent::Retrying { step: &self.step.name, attempt, error: text, pause });
+        let sleep = self.shared.clock.sleep(pause);
+        if self.key.compensation {
+            sleep.await;
+        } else {
+            futures::future::select(sleep, pin!(self.stop.stopped())).await;
+        }
     }
 
     async fn once(&self, cx: &StepContext, context: C, compensation: bool) -> std::result::Result<C, (FailureKind, StepError)> {

@@ -1,15 +1,14 @@
 //! Capturing: turning where a run stands into a record, and getting the store to take it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use chrono::TimeDelta;
 use futures::TryStreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{MissingCapture, OnCaptureError, drive::Run};
 use crate::{
-    Error, ErrorKind, FailureKind, Phase, Result, Retry, SnapshotRecord, codec,
+    Error, ErrorKind, FailureKind, Phase, Result, SnapshotRecord,
+    clock::after,
+    codec,
     storage::{PruneRequest, PruneScope, SnapshotQuery},
 };
 
@@ -99,6 +98,12 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         Ok(())
     }
 
+    /// Captures whatever the policy says of failures: a saga that is taken over must not run before that is recorded.
+    pub(super) async fn capture_first(&mut self, phase: Phase, step: Option<u32>) -> Result<()> {
+        while !self.try_capture(phase, step).await? {}
+        Ok(())
+    }
+
     async fn try_capture(&mut self, phase: Phase, step: Option<u32>) -> Result<bool> {
         let text = self.encode_context().map_err(|error| match step.and_then(|at| self.saga.outline().step(at)) {
             Some(step) => error.with("step", &step.name),
@@ -106,7 +111,7 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         })?;
         loop {
             let record = self.seal(phase, step, text.clone());
-            match self.append(&record).await {
+            match self.shared.append(&record).await {
                 Ok(()) => {
                     self.took(&record);
                     self.keep_newest(phase).await;
@@ -127,7 +132,7 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
 
     fn seal(&self, phase: Phase, step: Option<u32>, text: Bytes) -> SnapshotRecord {
         let now = self.shared.clock.now();
-        let created_at = self.head.created_at.map_or(now, |last| now.max(last + TimeDelta::microseconds(1)));
+        let created_at = self.head.created_at.map_or(now, |last| now.max(after(last)));
         let mut meta = self.head.next_meta(self.saga.outline(), created_at, self.shared.runner_id);
         meta.phase = phase;
         meta.step = step;
@@ -139,59 +144,40 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         SnapshotRecord::seal(meta, text)
     }
 
-    /// Appends, and repeats the same append while its outcome is unknown or trying again may help.
-    async fn append(&self, record: &SnapshotRecord) -> Result<()> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.shared.store.snapshots().append(vec![record.clone()]).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let retry = &self.shared.capture_retry;
-            if error.retry_advice() == Retry::Never || attempt >= retry.max_attempts {
-                return Err(error);
-            }
-            tracing::debug!(saga = %record.saga_id, sequence = record.sequence, attempt, %error, "append is repeated");
-            self.shared.clock.sleep(retry.pause(attempt, self.shared.ids.unit())).await;
-            attempt += 1;
-        }
-    }
-
     fn took(&mut self, record: &SnapshotRecord) {
         self.head.sequence = record.sequence;
         self.head.prev_digest = record.digest();
         self.head.created_at = Some(record.created_at);
         self.captured = true;
+        self.uncaptured = Some(0);
     }
 
     /// Somebody else appended to this saga. If that was only a manual snapshot or a request to cancel, made in this runner's name, or
     /// a record of this run that was thought to be lost, the run goes on from there; says whether it was cancelled.
     async fn adopt(&mut self, conflict: Error) -> Result<bool> {
         let query = SnapshotQuery::new(self.head.saga_id.clone()).with_sequences(self.head.sequence + 1, u64::MAX);
-        let appended: Vec<_> = self.shared.store.snapshots().list(query).try_collect().await?;
-        let mut cancelled = false;
-        let mut prev = self.head.prev_digest;
-        for record in &appended {
-            let is_cancel = record.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Cancelled);
+        let mut appended = self.shared.store.snapshots().list(query);
+        let mut newest: Option<SnapshotRecord> = None;
+        while let Some(record) = appended.try_next().await? {
+            let is_cancel = record.failure.as_ref().filter(|failure| failure.kind == FailureKind::Cancelled);
+            let prev = newest.as_ref().map_or(self.head.prev_digest, SnapshotRecord::digest);
             let ours = record.runner == Some(self.shared.runner_id) && record.prev_digest == prev;
-            let told = is_cancel || record.phase == Phase::Manual || self.unsure.contains(&record.digest());
+            let told = is_cancel.is_some() || record.phase == Phase::Manual || self.unsure.contains(&record.digest());
             if !ours || !told {
                 return Err(conflict
                     .message("another runner has taken this saga over")
                     .hint("this run stopped; look at the saga with `show`"));
             }
-            cancelled |= is_cancel;
-            prev = record.digest();
+            if let Some(failure) = is_cancel {
+                self.cancelled = Some(failure.message.clone());
+            }
+            newest = Some(record);
         }
-        let Some(newest) = appended.last() else { return Err(conflict) };
-        let captured = self.captured;
-        self.took(newest);
-        self.captured = captured;
-        if cancelled {
-            self.cancel_reason = newest.failure.as_ref().map(|failure| failure.message.clone());
-            self.stop.cancel();
-        }
-        Ok(cancelled)
+        let Some(newest) = newest else { return Err(conflict) };
+        let (captured, uncaptured) = (self.captured, self.uncaptured);
+        self.took(&newest);
+        (self.captured, self.uncaptured) = (captured, uncaptured);
+        Ok(self.cancelled.is_some())
     }
 
     /// Prunes once as many records are superfluous as are kept, and at the end, so that pruning costs little per step.
@@ -199,7 +185,7 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         let Some(keep) = self.head.policy.max_snapshots else { return };
         let keep = keep.max(1);
         let is_end = phase == Phase::Completion;
-        if !is_end && self.head.sequence < self.pruned_to.saturating_add(2 * keep) {
+        if !is_end && self.head.sequence < self.pruned_to.saturating_add(keep.saturating_mul(2)) {
             return;
         }
         let scope = PruneScope::KeepNewest { saga_id: Some(self.head.saga_id.clone()), keep };
@@ -214,10 +200,5 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
             }
         }
         self.pruned_to = self.head.sequence.saturating_sub(keep);
-    }
-
-    /// A step gave back a context that cannot be captured: the failure that this is.
-    pub(super) fn unfit(step: &Arc<str>, error: &Error, attempts: u32) -> crate::Failure {
-        crate::Failure::new(Some(step.clone()), FailureKind::Capture, error.to_string(), attempts)
     }
 }

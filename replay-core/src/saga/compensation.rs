@@ -3,7 +3,7 @@
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Disposition, StepReport, attempt::Attempted, capture::Held, drive::Run, wave::Merge};
+use super::{Disposition, StepReport, attempt::Attempted, drive::Run, wave::Merge};
 use crate::{Failure, FailureKind, Phase, Result};
 
 impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
@@ -36,17 +36,18 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         }
         let base = self.context.get()?.clone();
         let mut merge = Merge::new(&base)?;
-        let mut running: FuturesUnordered<_> = group
-            .iter()
-            .rev()
-            .map(|at| {
-                let attempts = self.attempts(&saga, *at, true);
-                let base = base.clone();
-                async move { (*at, attempts.run(|_| Ok(base.clone())).await) }
-            })
-            .collect();
+        let branch = |run: &Self, at: u32| {
+            let attempts = run.attempts(&saga, at, true);
+            let base = base.clone();
+            async move { (at, attempts.run(|_| Ok(base.clone())).await) }
+        };
+        let mut later = group.iter().rev().copied();
+        let mut running: FuturesUnordered<_> = later.by_ref().take(saga.definition().max_concurrency).map(|at| branch(self, at)).collect();
         let mut failed = None;
         while let Some((at, ended)) = running.next().await {
+            if let Some(next) = later.next() {
+                running.push(branch(self, next));
+            }
             let failure = self.compensation_ended(at, ended?, Some(&mut merge)).await?;
             failed = failed.or(failure);
         }
@@ -60,17 +61,20 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
             Ok(context) => context,
             Err(failure) => return Ok(Some(failure)),
         };
-        self.steps.push(StepReport { name: name.clone(), disposition: Disposition::Compensated, attempts, started_at, duration });
         let merged = match merge {
             None => Ok(context),
             Some(merge) => merge.add(&context).and_then(|()| merge.context().map_err(|error| error.to_string())),
         };
+        let adopted = match merged {
+            Ok(context) => self.adopt_context(&name, context, attempts),
+            Err(conflict) => Err(Failure::new(Some(name.clone()), FailureKind::ContextConflict, conflict, attempts)),
+        };
+        if let Err(failure) = adopted {
+            return Ok(Some(failure));
+        }
+        self.steps.push(StepReport { name, disposition: Disposition::Compensated, attempts, started_at, duration });
         self.position.compensate(at);
         self.captured = false;
-        match merged {
-            Ok(context) => self.context = Held::value(context),
-            Err(conflict) => return Ok(Some(Failure::new(Some(name), FailureKind::ContextConflict, conflict, attempts))),
-        }
         if self.head.policy.end() {
             self.capture_firmly(Phase::Compensation, Some(at)).await?;
         }

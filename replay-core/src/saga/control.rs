@@ -6,9 +6,23 @@ use futures::TryStreamExt;
 
 use super::Runner;
 use crate::{
-    Error, ErrorKind, Failure, FailureKind, Phase, Result, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
+    Error, ErrorKind, Failure, FailureKind, Labels, Phase, Result, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
+    clock::after,
     storage::{At, SagaQuery, SagaSummary},
 };
+
+/// The labels of a manual snapshot: what it was called, and by whom it was asked for. They are of that snapshot alone.
+const SNAPSHOT_NAME: &str = "snapshot";
+const SNAPSHOT_ACTOR: &str = "snapshot_by";
+
+/// The labels of a saga, without those of a manual snapshot.
+pub(crate) fn without_snapshot_name(labels: &Arc<Labels>) -> Arc<Labels> {
+    let mut labels = labels.clone();
+    if labels.contains_key(SNAPSHOT_NAME) {
+        Arc::make_mut(&mut labels).retain(|key, _| key != SNAPSHOT_NAME && key != SNAPSHOT_ACTOR);
+    }
+    labels
+}
 
 /// How often an append from outside is tried anew when the saga has moved on in between.
 const ATTEMPTS: u32 = 32;
@@ -29,8 +43,9 @@ impl Runner {
                 SagaStatus::Parked | SagaStatus::Compensating => return Err("it compensates already"),
                 _ => return Err("it has ended"),
             }
-            let step = meta.step_name().map(Arc::from);
-            meta.failure = Some(Arc::new(Failure::new(step, FailureKind::Cancelled, reason, 0)));
+            let mut failure = Failure::new(meta.step_name().map(Arc::from), FailureKind::Cancelled, reason, 0);
+            failure.in_flight = meta.next_steps().iter().map(Arc::from).collect();
+            meta.failure = Some(Arc::new(failure));
             if meta.outline.steps().iter().zip(0..).any(|(step, at)| step.pivot && meta.completed.contains(at)) {
                 meta.status = SagaStatus::Parked;
             } else {
@@ -44,15 +59,19 @@ impl Runner {
         .await
     }
 
-    /// Captures the newest state of a saga once more, under the label `snapshot` = `name`, so that it can be found again.
+    /// Captures the newest state of a saga once more, under the label `snapshot` = `name` (and `snapshot_by` = `actor`),
+    /// so that it can be found again.
     ///
     /// # Errors
     /// `NotFound`, or the store's own.
     pub async fn snapshot(&self, id: &SagaId, name: &str, actor: Option<Arc<str>>) -> Result<SnapshotRecord> {
         self.append_outside("capture snapshot", id, |meta| {
-            Arc::make_mut(&mut meta.labels).insert("snapshot".to_owned(), name.to_owned());
+            let labels = Arc::make_mut(&mut meta.labels);
+            labels.insert(SNAPSHOT_NAME.to_owned(), name.to_owned());
+            if let Some(actor) = &actor {
+                labels.insert(SNAPSHOT_ACTOR.to_owned(), actor.to_string());
+            }
             meta.phase = Phase::Manual;
-            meta.actor = actor.clone().or_else(|| meta.actor.take());
             Ok(())
         })
         .await
@@ -76,11 +95,11 @@ impl Runner {
             let mut meta = (**newest.meta()).clone();
             meta.sequence += 1;
             meta.prev_digest = prev_digest;
-            meta.created_at = self.clock().now().max(newest.created_at + chrono::TimeDelta::microseconds(1));
+            meta.created_at = self.clock().now().max(after(newest.created_at));
             change(&mut meta).map_err(|why| Error::new(ErrorKind::Refused, operation).message(why).with("saga", id))?;
             let record = SnapshotRecord::seal(meta, newest.context_text().clone());
             attempt += 1;
-            match snapshots.append(vec![record.clone()]).await {
+            match self.0.append(&record).await {
                 Ok(()) => return Ok(record),
                 Err(error) if error.is(ErrorKind::Conflict) && attempt < ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -95,10 +114,13 @@ impl Runner {
     /// The store's own.
     pub async fn interrupted(&self, mut query: SagaQuery) -> Result<Vec<SagaSummary>> {
         query.statuses = vec![SagaStatus::Pending, SagaStatus::Executing, SagaStatus::Compensating];
+        let limit = query.limit.take().unwrap_or(u64::MAX);
         let mut alive = HashMap::new();
         let mut found = Vec::new();
         let mut sagas = self.store().snapshots().sagas(query);
-        while let Some(saga) = sagas.try_next().await? {
+        while (found.len() as u64) < limit
+            && let Some(saga) = sagas.try_next().await?
+        {
             let running = match saga.runner {
                 None => false,
                 Some(runner) if runner == self.id() => self.is_running(&saga.saga_id),

@@ -28,6 +28,8 @@ pub(super) struct Head {
     pub(super) policy: Arc<SnapshotPolicy>,
     /// The policy as recorded: none if it is the definition's own.
     pub(super) recorded_policy: Option<Arc<SnapshotPolicy>>,
+    /// The digest of what the saga was started with, where its first record may not tell.
+    pub(super) input: Option<Digest>,
 }
 
 impl Head {
@@ -39,6 +41,7 @@ impl Head {
         meta.actor = self.actor.clone();
         meta.policy = self.recorded_policy.clone();
         meta.runner = Some(runner);
+        meta.input = self.input;
         meta.prev_digest = self.prev_digest;
         let retention = self.policy.retention.and_then(|keep| chrono::TimeDelta::from_std(keep).ok());
         meta.retention_until = retention.and_then(|keep| meta.created_at.checked_add_signed(keep));
@@ -56,11 +59,14 @@ pub(super) struct Run<'r, C> {
     pub(super) context_size: usize,
     /// Whether the newest record says where the run stands.
     pub(super) captured: bool,
+    /// How many steps were completed since the last capture; none if nothing was captured yet.
+    pub(super) uncaptured: Option<u32>,
     pub(super) pruned_to: u64,
     /// Digests of records that the store did not acknowledge; they may be stored all the same.
     pub(super) unsure: Vec<Digest>,
     pub(super) stop: StopSignal,
-    pub(super) cancel_reason: Option<String>,
+    /// Why somebody cancelled this saga from outside. The stop signal may be shared with other sagas, so it is left alone.
+    pub(super) cancelled: Option<String>,
     pub(super) steps: Vec<StepReport>,
     pub(super) missing: Vec<MissingCapture>,
     pub(super) interrupted: bool,
@@ -88,13 +94,12 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
 
     async fn forward(&mut self) -> Result<()> {
         loop {
-            match self.stop.get() {
-                Some(Stop::Interrupt) => {
-                    self.interrupted = true;
-                    return Ok(());
-                }
+            let asked = if self.cancelled.is_some() { Some(Stop::Cancel) } else { self.stop.get() };
+            match asked {
+                Some(Stop::Interrupt) if self.rest().await? => return Ok(()),
+                Some(Stop::Interrupt) => continue,
                 Some(Stop::Cancel) => {
-                    let reason = self.cancel_reason.take().unwrap_or_else(|| "cancelled".to_owned());
+                    let reason = self.cancelled.take().unwrap_or_else(|| "cancelled".to_owned());
                     let failure = Failure::new(None, FailureKind::Cancelled, reason, 0);
                     return self.fail(failure, None).await;
                 }
@@ -109,7 +114,7 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
                 self.position.status = SagaStatus::Executing;
                 continue;
             };
-            let due = !self.captured && self.head.policy.before_step(self.position.completed.len());
+            let due = !self.captured && self.head.policy.before_step(self.uncaptured);
             if due && !self.capture(Phase::BeforeStep, Some(first)).await? {
                 continue;
             }
@@ -126,6 +131,20 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
         }
     }
 
+    /// Stops to go on later. What was completed since the last capture is captured, for it would else be done twice. Says whether the
+    /// run is to end here: not if the saga was cancelled in the meantime.
+    async fn rest(&mut self) -> Result<bool> {
+        let first = self.position.wave().first().copied();
+        if first.is_none() {
+            // Nothing is left to go on with later, so the end is captured instead.
+            self.stop = StopSignal::new();
+            return Ok(false);
+        }
+        let due = !self.captured && self.head.policy.end();
+        self.interrupted = !due || self.capture(Phase::BeforeStep, first).await?;
+        Ok(self.interrupted)
+    }
+
     /// Runs one step alone. Gives its failure, if it failed.
     async fn single(&mut self, at: u32) -> Result<Option<(Failure, u32)>> {
         if let Some(failure) = self.forced(at) {
@@ -136,33 +155,47 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
         let attempts = self.attempts(&saga, at, false);
         let context = &mut self.context;
         let ended = attempts.run(|_| context.lend()).await?;
-        self.note(at, &ended);
-        let wants_snapshot = ended.wants_snapshot;
-        let attempts = ended.attempts;
-        match ended.outcome {
-            Err(failure) => return Ok(Some((failure, at))),
-            Ok(context) => {
-                let before = std::mem::replace(&mut self.context, Held::value(context));
-                self.completed(at);
-                let due = self.head.policy.after_step(1, true);
-                if self.head.policy.each_step()
-                    && let Err(error) = self.encode_context()
-                {
-                    self.context = before;
-                    return Ok(Some((Self::unfit(&step.name, &error, attempts), at)));
-                }
-                if due || wants_snapshot {
-                    let phase = if due { Phase::AfterStep } else { Phase::Manual };
-                    self.capture(phase, Some(at)).await?;
-                }
-            }
+        if ended.interrupted {
+            return Ok(None);
         }
+        self.note(at, &ended);
+        let Attempted { outcome, attempts, wants_snapshot, .. } = ended;
+        let context = match outcome {
+            Err(failure) => return Ok(Some((failure, at))),
+            Ok(context) => context,
+        };
+        self.completed(at);
+        if let Err(failure) = self.adopt_context(&step.name, context, attempts) {
+            return Ok(Some((failure, at)));
+        }
+        self.capture_after(at, wants_snapshot, self.head.policy.after_step(1, true)).await?;
         Ok(None)
+    }
+
+    /// Goes on with what a step made of the context, if that can be captured; else the context stays as it was.
+    pub(super) fn adopt_context(&mut self, step: &Arc<str>, context: C, attempts: u32) -> std::result::Result<(), Failure> {
+        let before = std::mem::replace(&mut self.context, Held::value(context));
+        if !self.head.policy.end() {
+            return Ok(());
+        }
+        self.encode_context().map(drop).map_err(|error| {
+            self.context = before;
+            Failure::new(Some(step.clone()), FailureKind::Capture, error.to_string(), attempts)
+        })
+    }
+
+    pub(super) async fn capture_after(&mut self, at: u32, wanted: bool, due: bool) -> Result<()> {
+        if due || wanted {
+            let phase = if due { Phase::AfterStep } else { Phase::Manual };
+            self.capture(phase, Some(at)).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn completed(&mut self, at: u32) {
         self.position.complete(at, &self.saga.definition().dependents);
         self.captured = false;
+        self.uncaptured = self.uncaptured.map(|steps| steps + 1);
     }
 
     pub(super) fn attempts<'a>(&self, saga: &'a Saga<C>, at: u32, compensation: bool) -> Attempts<'a, C>
@@ -220,14 +253,7 @@ impl<'r, C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'r, C> {
     }
 
     fn report(mut self) -> Result<RunReport<C>> {
-        let outline = self.saga.outline().clone();
-        let left = match self.position.status {
-            SagaStatus::Compensating => true,
-            SagaStatus::Parked => self.position.failure.as_ref().is_some_and(|failure| failure.compensation.is_some()),
-            _ => false,
-        };
-        let left = if left { self.position.to_compensate() } else { Vec::new() };
-        let uncompensated = left.into_iter().rev().filter_map(|at| outline.step(at)).map(|step| step.name.clone()).collect();
+        let uncompensated = self.position.left_to_compensate();
         Ok(RunReport {
             saga_id: self.head.saga_id,
             status: self.position.status,

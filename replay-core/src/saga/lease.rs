@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::{
-    Clock, Error, ErrorKind, Result, RunnerId,
+    Clock, Digest, Error, ErrorKind, Result, RunnerId, SagaId,
     storage::{CellStorage, If},
 };
 
 /// Who a runner is, as its lease says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owner {
-    /// The host's name and, where there is one, its boot id.
+    /// The host's name and, where there are such, its boot id and the namespace of its process ids.
     pub(crate) host: String,
     /// The process id.
     pub(crate) pid: u32,
@@ -29,8 +29,10 @@ impl Owner {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let name = read("/proc/sys/kernel/hostname").or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
         let boot = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        // Containers of one host may share its name but not its process ids.
+        let pids = std::fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
         let pid = std::process::id();
-        Self { host: format!("{} {}", name.trim(), boot.trim()), pid, started: process_start(pid) }
+        Self { host: format!("{} {} {pids}", name.trim(), boot.trim()), pid, started: process_start(pid) }
     }
 
     /// Whether the process has certainly ended: only its own host can tell.
@@ -101,8 +103,8 @@ impl Drop for Lease {
 }
 
 async fn renew(cells: &dyn CellStorage, clock: &dyn Clock, key: &str, value: &Bytes, length: Duration) -> Result<()> {
-    let expires_at = clock.now() + TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX);
-    cells.put_cell(key, value.clone(), If::Any, Some(expires_at)).await.map(drop)
+    let expires_at = TimeDelta::from_std(length).ok().and_then(|length| clock.now().checked_add_signed(length));
+    cells.put_cell(key, value.clone(), If::Any, expires_at).await.map(drop)
 }
 
 /// Whether `runner` is alive as far as its lease and this host can tell.
@@ -113,6 +115,52 @@ pub(super) async fn is_alive(cells: &dyn CellStorage, runner: RunnerId) -> Resul
     let here = Owner::this_process();
     let ended = if owner == here { !HERE.lock().contains(&runner) } else { owner.has_ended(&here) };
     Ok((!ended).then_some(owner))
+}
+
+/// The claim of one runner to start a saga that is captured only later. Without it two runners could start it at once and not notice
+/// before their first capture.
+pub(super) struct StartClaim {
+    cells: Arc<dyn CellStorage>,
+    key: String,
+    version: u64,
+}
+
+/// For how long a claim outlives a runner that died before its first capture, if nobody starts the saga again.
+const CLAIM_DAYS: i64 = 7;
+
+/// Claims to start `saga`, instead of a runner that is gone.
+///
+/// # Errors
+/// `Conflict` if a runner that is alive has claimed it.
+pub(super) async fn claim_start(cells: &Arc<dyn CellStorage>, clock: &dyn Clock, runner: RunnerId, saga: &SagaId) -> Result<StartClaim> {
+    let key = format!("start/{}", Digest::of(saga.as_str().as_bytes()));
+    let value = Bytes::copy_from_slice(runner.as_bytes());
+    let expires_at = clock.now().checked_add_signed(TimeDelta::days(CLAIM_DAYS));
+    let taken = || Error::new(ErrorKind::Conflict, "start saga").message("another runner is starting it").with("saga", saga);
+    let mut condition = If::Absent;
+    if let Some(cell) = cells.get_cell(&key).await? {
+        let holder = <[u8; 16]>::try_from(&cell.value[..]).ok().map(|bytes| RunnerId::from_uuid(uuid::Uuid::from_bytes(bytes)));
+        if let Some(holder) = holder.filter(|holder| *holder != runner)
+            && is_alive(&**cells, holder).await?.is_some()
+        {
+            return Err(taken());
+        }
+        condition = If::Version(cell.version);
+    }
+    match cells.put_cell(&key, value, condition, expires_at).await {
+        Ok(version) => Ok(StartClaim { cells: cells.clone(), key, version }),
+        Err(error) if error.is(ErrorKind::Conflict) => Err(taken().caused_by(error)),
+        Err(error) => Err(error),
+    }
+}
+
+impl StartClaim {
+    /// Ends the claim. One that cannot be ended expires.
+    pub(super) async fn give_up(self) {
+        if let Err(error) = self.cells.delete_cell(&self.key, If::Version(self.version)).await {
+            tracing::debug!(%error, "the claim to start a saga was left to expire");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -138,10 +138,11 @@ impl SnapshotPolicy {
         self
     }
 
-    pub(crate) fn before_step(&self, completed: usize) -> bool {
+    /// Whether a step is preceded by a capture; `uncaptured` is how many were completed since the last one, none if there is none.
+    pub(crate) fn before_step(&self, uncaptured: Option<u32>) -> bool {
         match self.strategy {
             SnapshotStrategy::BeforeEachStep => true,
-            SnapshotStrategy::Every(n) => completed.is_multiple_of(n.get() as usize),
+            SnapshotStrategy::Every(n) => uncaptured.is_none_or(|steps| steps >= n.get()),
             _ => false,
         }
     }
@@ -155,9 +156,14 @@ impl SnapshotPolicy {
         }
     }
 
-    /// Whether the state after each step is captured sooner or later.
-    pub(crate) fn each_step(&self) -> bool {
-        matches!(self.strategy, SnapshotStrategy::BeforeEachStep | SnapshotStrategy::AfterEachStep)
+    /// Whether the first capture comes before the first step, so that it tells a start that was made before.
+    pub(crate) fn begins_with_capture(&self) -> bool {
+        matches!(self.strategy, SnapshotStrategy::BeforeEachStep | SnapshotStrategy::Every(_))
+    }
+
+    /// Whether the first record, which holds the input, may be missing later.
+    pub(crate) fn may_lose_input(&self) -> bool {
+        !self.begins_with_capture() || self.max_snapshots.is_some() || self.retention.is_some()
     }
 
     pub(crate) fn failure(&self) -> bool {

@@ -15,7 +15,7 @@ use super::{
     lease::{self, Lease},
     state::Position,
 };
-use crate::{Clock, Error, ErrorKind, IdSource, Result, RunnerId, SagaId, Store, SystemClock};
+use crate::{Clock, Error, ErrorKind, IdSource, Result, Retry, RunnerId, SagaId, SnapshotRecord, Store, SystemClock};
 
 /// Runs sagas on a store. Clones are cheap and share everything; one runner serves a whole process.
 ///
@@ -73,10 +73,10 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets for how long the runner counts as alive without a sign of life, on other hosts than its own; by default 30 s. It
+    /// Sets for how long the runner counts as alive without a sign of life, on other hosts than its own; by default 30 s, from 1 s to 24 h. It
     /// renews its lease three times in that span.
     pub fn lease(mut self, length: Duration) -> Self {
-        self.lease_length = length;
+        self.lease_length = length.clamp(Duration::from_secs(1), Duration::from_hours(24));
         self
     }
 
@@ -113,6 +113,23 @@ impl Shared {
 
     pub(super) fn since(&self, start: DateTime<Utc>) -> Duration {
         (self.clock.now() - start).to_std().unwrap_or_default()
+    }
+
+    /// Appends, and repeats the same append while its outcome is unknown or trying again may help.
+    pub(super) async fn append(&self, record: &SnapshotRecord) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.store.snapshots().append(vec![record.clone()]).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if error.retry_advice() == Retry::Never || attempt >= self.capture_retry.max_attempts {
+                return Err(error);
+            }
+            tracing::debug!(saga = %record.saga_id, sequence = record.sequence, attempt, %error, "append is repeated");
+            self.clock.sleep(self.capture_retry.pause(attempt, self.ids.unit())).await;
+            attempt += 1;
+        }
     }
 
     pub(super) async fn take_lease(&self) -> Result<()> {
@@ -216,10 +233,11 @@ impl Runner {
             context,
             context_size: 0,
             captured: false,
+            uncaptured: None,
             pruned_to: 0,
             unsure: Vec::new(),
             stop,
-            cancel_reason: None,
+            cancelled: None,
             steps: Vec::new(),
             missing: Vec::new(),
             interrupted: false,

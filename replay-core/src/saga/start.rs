@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{ResumeOptions, RunReport, Runner, Saga, StartOptions, capture::Held, drive::Head, state::Position};
+use super::{ResumeOptions, RunReport, Runner, Saga, StartOptions, StopSignal, capture::Held, drive::Head, lease, state::Position};
 use crate::{Digest, Error, ErrorKind, Phase, Result, SagaId, SagaStatus, Snapshot, SnapshotRecord, storage::At};
 
 impl Runner {
@@ -26,7 +25,7 @@ impl Runner {
     /// is gone, or its result is given if it has ended.
     ///
     /// # Errors
-    /// - `Conflict`: the id exists and is not the same start, or runs right now.
+    /// - `Conflict`: the id exists and is not the same start, or this runner runs it right now. `Busy`: another runner does.
     /// - `LimitExceeded`, `Invalid`: the context is too large, or cannot become JSON.
     /// - The store's own errors, if a snapshot cannot be captured. Nothing more is executed then; the saga can be resumed.
     ///
@@ -45,6 +44,7 @@ impl Runner {
         let recorded_policy = options.policy.map(Arc::new);
         let mut labels = options.labels;
         saga.definition().label(&mut labels, &context)?;
+        let policy = recorded_policy.clone().unwrap_or_else(|| saga.policy().clone());
         let head = Head {
             saga_id: id.clone(),
             sequence: 0,
@@ -54,16 +54,30 @@ impl Runner {
             external_refs: Arc::new(options.external_refs),
             origin: None,
             actor: options.actor,
-            policy: recorded_policy.clone().unwrap_or_else(|| saga.policy().clone()),
+            policy: policy.clone(),
             recorded_policy,
+            input: None,
         };
+        let (stop, actor) = (options.stop.clone(), head.actor.clone());
         let mut run = self.run(saga, head, Position::new(saga.outline().clone()), Held::value(context), options.stop);
-        let text = run.encode_context()?;
+        let input = Digest::of(&run.encode_context()?);
+        run.head.input = policy.may_lose_input().then_some(input);
         if let Some(newest) = self.existing(&id).await? {
             drop(run);
-            return self.same_start(saga, &newest, &text).await;
+            return self.same_start(saga, &newest, input, stop, actor).await;
         }
-        self.go(run).await
+        if policy.begins_with_capture() {
+            return self.go(run).await;
+        }
+        let Ok(cells) = shared.store.cells() else { return self.go(run).await };
+        let claim = lease::claim_start(cells, &*shared.clock, shared.runner_id, &id).await?;
+        // Whoever claimed it in between may have ended it as well.
+        let report = match self.existing(&id).await? {
+            Some(newest) => self.same_start(saga, &newest, input, stop, actor).await,
+            None => self.go(run).await,
+        };
+        claim.give_up().await;
+        report
     }
 
     /// The newest snapshot of a saga that exists. One read at the start is cheaper than telling a conflict apart afterwards.
@@ -71,7 +85,14 @@ impl Runner {
         self.0.store.snapshots().load(id, At::Latest).await?.map(SnapshotRecord::decode).transpose()
     }
 
-    async fn same_start<C>(&self, saga: &Saga<C>, newest: &Snapshot, input: &Bytes) -> Result<RunReport<C>>
+    async fn same_start<C>(
+        &self,
+        saga: &Saga<C>,
+        newest: &Snapshot,
+        input: Digest,
+        stop: StopSignal,
+        actor: Option<Arc<str>>,
+    ) -> Result<RunReport<C>>
     where
         C: Serialize + DeserializeOwned + Clone + Send + 'static,
     {
@@ -79,17 +100,23 @@ impl Runner {
         if newest.outline != *saga.outline() {
             return conflict("the id is in use by a saga with another definition");
         }
-        let first = self.0.store.snapshots().load(&newest.saga_id, At::Sequence(1)).await?;
-        let Some(first) = first.filter(|first| first.phase == Phase::BeforeStep && first.completed.is_empty()) else {
-            return conflict("the id is in use, and what it was started with is no longer known");
+        let recorded = match newest.input {
+            Some(input) => Some(input),
+            None => {
+                let first = self.0.store.snapshots().load(&newest.saga_id, At::Sequence(1)).await?;
+                first.filter(|first| first.phase == Phase::BeforeStep && first.completed.is_empty()).map(|first| first.content_digest())
+            }
         };
-        if first.content_digest() != Digest::of(input) {
+        let Some(recorded) = recorded else {
+            return conflict("the id is in use, and what it was started with is not known");
+        };
+        if recorded != input {
             return conflict("the id is in use by a saga that was started with another context");
         }
         if newest.status.is_terminal() || newest.status == SagaStatus::Parked {
             return self.ended_report(newest);
         }
-        self.resume_here(saga, newest, ResumeOptions::default()).await
+        self.resume_here(saga, newest, ResumeOptions { stop, actor, ..ResumeOptions::default() }).await
     }
 
     fn ended_report<C: DeserializeOwned + Send>(&self, newest: &Snapshot) -> Result<RunReport<C>> {
@@ -99,7 +126,7 @@ impl Runner {
             context: newest.context_as()?,
             failure: newest.failure.clone(),
             steps: Vec::new(),
-            uncompensated: Vec::new(),
+            uncompensated: Position::of(newest).left_to_compensate(),
             missing_captures: Vec::new(),
             sequence: newest.sequence,
             interrupted: false,

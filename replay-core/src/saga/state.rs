@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Failure, Outline, SagaStatus, StepRanges};
+use crate::{Failure, Outline, SagaStatus, SnapshotMeta, StepRanges};
 
 /// The state of a run. Its transitions are pure; the driver does what they say.
 #[derive(Debug, Clone)]
@@ -109,6 +109,22 @@ impl Position {
     /// Completed steps that have a compensation, in order of completion.
     pub(crate) fn to_compensate(&self) -> Vec<u32> {
         self.completed.iter().filter(|index| self.outline.step(*index).is_some_and(|step| step.has_compensation)).collect()
+    }
+
+    /// Where `snapshot` says that the saga stands.
+    pub(crate) fn of(snapshot: &SnapshotMeta) -> Self {
+        let SnapshotMeta { outline, status, completed, compensated, failure, .. } = snapshot;
+        Self::at(outline.clone(), *status, completed.clone(), compensated.clone(), failure.clone())
+    }
+
+    /// Names of the steps whose compensation is still to be done, the next one first; none on the way forward and after the end.
+    pub(crate) fn left_to_compensate(&self) -> Vec<Arc<str>> {
+        let stuck = self.failure.as_ref().is_some_and(|failure| failure.compensation.is_some());
+        if self.status != SagaStatus::Compensating && !(self.status == SagaStatus::Parked && stuck) {
+            return Vec::new();
+        }
+        let left = self.to_compensate().into_iter().rev();
+        left.filter_map(|at| self.outline.step(at)).map(|step| step.name.clone()).collect()
     }
 
     /// `step` was compensated.

@@ -1,13 +1,14 @@
 //! Going on with a saga that somebody else began: resuming it, or running a fork of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    ResumeOptions, RunReport, Runner, Saga, SnapshotPolicy, StopSignal,
+    Disposition, ResumeOptions, RunReport, Runner, Saga, SnapshotPolicy, StepReport, StopSignal,
     capture::Held,
+    control,
     drive::{Head, Run},
     lease, outline_change,
     runner::Active,
@@ -91,15 +92,17 @@ impl Runner {
             sequence: newest.sequence,
             prev_digest: newest.digest(),
             created_at: Some(newest.created_at),
-            labels: newest.labels.clone(),
+            labels: control::without_snapshot_name(&newest.labels),
             external_refs: newest.external_refs.clone(),
             origin: newest.origin.clone(),
             actor: options.actor.or_else(|| newest.actor.clone()),
             policy: newest.policy.clone().unwrap_or_else(|| saga.policy().clone()),
             recorded_policy: newest.policy.clone(),
+            input: newest.input,
         };
         let mut run = self.run(saga, head, position, Held::text(newest.context_text().clone()), options.stop);
         run.context.get()?;
+        run.note_unknown(newest);
         run.take_over().await?;
         self.go(run).await
     }
@@ -153,6 +156,7 @@ impl Runner {
             actor: fork.actor,
             policy: fork.policy.clone().unwrap_or_else(|| saga.policy().clone()),
             recorded_policy: fork.policy,
+            input: None,
         };
         let mut run = self.run(saga, head, position, context, fork.stop);
         run.context.get()?;
@@ -162,10 +166,22 @@ impl Runner {
 }
 
 impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
+    /// Reports the steps that were perhaps running when the saga was cancelled without its runner.
+    fn note_unknown(&mut self, newest: &Snapshot) {
+        let in_flight = newest.failure.iter().flat_map(|failure| &failure.in_flight);
+        self.steps.extend(in_flight.map(|name| StepReport {
+            name: name.clone(),
+            disposition: Disposition::Unknown,
+            attempts: 0,
+            started_at: newest.created_at,
+            duration: Duration::ZERO,
+        }));
+    }
+
     /// Appends a record in this runner's name before anything runs, so that of several takers exactly one goes on.
     async fn take_over(&mut self) -> Result<()> {
         let first = self.position.wave().first().copied();
         let step = if self.position.next().is_empty() { None } else { first };
-        self.capture_firmly(Phase::Resume, step).await
+        self.capture_first(Phase::Resume, step).await
     }
 }

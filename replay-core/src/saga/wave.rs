@@ -4,8 +4,8 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{attempt::Attempted, capture::Held, drive::Run};
-use crate::{Error, ErrorKind, Failure, FailureKind, Phase, Result, codec, json::three_way};
+use super::{attempt::Attempted, drive::Run};
+use crate::{Error, ErrorKind, Failure, FailureKind, Result, codec, json::three_way};
 
 /// What the branches that ended so far have made of the context.
 pub(super) struct Merge {
@@ -56,10 +56,18 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
         let mut failed = None;
         while let Some((at, ended)) = running.next().await {
             left -= 1;
-            if let Some(next) = later.next() {
+            let ended = ended?;
+            if ended.interrupted {
+                continue;
+            }
+            if failed.is_none()
+                && self.cancelled.is_none()
+                && self.stop.get().is_none()
+                && let Some(next) = later.next()
+            {
                 running.push(branch(self, *next));
             }
-            if let Some(failure) = self.branch_ended(at, ended?, &mut merge, wave.len(), left == 0).await? {
+            if let Some(failure) = self.branch_ended(at, ended, &mut merge, wave.len(), left == 0).await? {
                 failed = failed.or(Some((failure, at)));
             }
         }
@@ -68,27 +76,22 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
 
     async fn branch_ended(&mut self, at: u32, ended: Attempted<C>, merge: &mut Merge, wave: usize, last: bool) -> Result<Option<Failure>> {
         self.note(at, &ended);
-        let context = match ended.outcome {
+        let Attempted { outcome, attempts, wants_snapshot, .. } = ended;
+        let context = match outcome {
             Ok(context) => context,
             Err(failure) => return Ok(Some(failure)),
         };
         let name = self.saga.definition().steps[at as usize].name.clone();
         let merged = merge.add(&context).and_then(|()| merge.context().map_err(|error| error.to_string()));
         self.completed(at);
-        match merged {
-            Ok(context) => self.context = Held::value(context),
-            Err(conflict) => return Ok(Some(Failure::new(Some(name), FailureKind::ContextConflict, conflict, ended.attempts))),
+        let adopted = match merged {
+            Ok(context) => self.adopt_context(&name, context, attempts),
+            Err(conflict) => Err(Failure::new(Some(name), FailureKind::ContextConflict, conflict, attempts)),
+        };
+        if let Err(failure) = adopted {
+            return Ok(Some(failure));
         }
-        if self.head.policy.each_step()
-            && let Err(error) = self.encode_context()
-        {
-            return Ok(Some(Self::unfit(&name, &error, ended.attempts)));
-        }
-        let due = self.head.policy.after_step(wave, last);
-        if due || ended.wants_snapshot {
-            let phase = if due { Phase::AfterStep } else { Phase::Manual };
-            self.capture(phase, Some(at)).await?;
-        }
+        self.capture_after(at, wants_snapshot, self.head.policy.after_step(wave, last)).await?;
         Ok(None)
     }
 }

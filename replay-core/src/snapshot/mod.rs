@@ -63,6 +63,8 @@ pub struct SnapshotMeta {
     pub actor: Option<Arc<str>>,
     /// Who wrote it.
     pub runner: Option<RunnerId>,
+    /// The digest of the context's JSON text that the saga was started with; only where its first snapshot may not tell.
+    pub input: Option<Digest>,
     /// The digest of the previous snapshot; of the snapshot that it was forked from, or zero, for the first.
     pub prev_digest: Digest,
 }
@@ -89,6 +91,7 @@ impl SnapshotMeta {
             origin: None,
             actor: None,
             runner: None,
+            input: None,
             prev_digest: Digest::ZERO,
         }
     }

@@ -132,6 +132,10 @@ pub struct Failure {
     pub message: String,
     /// How often the step was tried, from 1; 0 if it was not executed.
     pub attempts: u32,
+    /// Steps that were perhaps running when the saga was cancelled while its runner was gone: whether they had their effect is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<Arc<str>>,
     /// The compensation that then exhausted its retries, so that the saga is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Box<Failure>>,
@@ -145,7 +149,7 @@ impl Failure {
             let end = (0..=4096).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
             message.truncate(end);
         }
-        Self { step, kind, message, attempts, compensation: None }
+        Self { step, kind, message, attempts, in_flight: Vec::new(), compensation: None }
     }
 }
 
@@ -157,6 +161,9 @@ impl fmt::Display for Failure {
         match self.kind {
             FailureKind::Error => f.write_str(&self.message)?,
             kind => write!(f, "{kind}: {}", self.message)?,
+        }
+        if !self.in_flight.is_empty() {
+            write!(f, "; outcome unknown: {}", self.in_flight.join(", "))?;
         }
         self.compensation.as_ref().map_or(Ok(()), |failure| write!(f, "; compensation failed too: {failure}"))
     }

@@ -5,7 +5,7 @@ use std::sync::{
 
 use replay_core::{
     ErrorKind, FailureKind, SagaStatus,
-    saga::{RetryPolicy, Runner, Saga, StepError, StopSignal},
+    saga::{Disposition, RetryPolicy, Runner, Saga, StepError, StopSignal},
     storage::At,
 };
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ async fn cancelling_after_a_completed_pivot_parks_a_saga_whose_runner_is_gone() 
     let saga = noting(saga, &journal, "invoice").build().unwrap();
     runner(&store).start_with(&saga, json!({}), named("o").with_stop(stop)).await.unwrap();
     let cancelled = runner(&store).cancel(&id("o"), "changed my mind", None).await.unwrap();
-    assert_eq!((cancelled.status, cancelled.next_steps().to_vec()), (SagaStatus::Parked, vec!["wait".to_owned()]));
+    assert_eq!((cancelled.status, cancelled.next_steps().to_vec()), (SagaStatus::Parked, vec!["invoice".to_owned()]));
     assert!(runner(&store).resume(&saga, &id("o")).await.unwrap().is_completed());
     assert_eq!(noted(&journal), ["+a", "+ship", "+invoice"]);
 }
@@ -173,4 +173,62 @@ async fn a_label_is_taken_from_the_first_context() {
     runner(&store).start_with(&saga, json!({"customer": {"id": "c-17"}}), named("o").with_label("region", "eu")).await.unwrap();
     let labels = history(&store, &id("o")).await[0].labels.clone();
     assert_eq!(serde_json::to_value(&*labels).unwrap(), json!({"customer": "c-17", "region": "eu"}));
+}
+
+#[tokio::test]
+async fn cancelling_one_saga_leaves_others_with_the_same_stop_signal_alone() {
+    let (store, journal) = (store().await, Journal::default());
+    let stop = StopSignal::new();
+    let saga = meddled(&journal, &runner(&store), |other| async move {
+        other.cancel(&id("o"), "customer withdrew", None).await.unwrap();
+    });
+    let report = runner(&store).start_with(&saga, json!({}), named("o").with_stop(stop.clone())).await.unwrap();
+    assert_eq!((report.status, stop.get()), (SagaStatus::RolledBack, None));
+}
+
+#[tokio::test]
+async fn a_compensation_is_retried_although_the_run_is_to_stop() {
+    for give in [StopSignal::interrupt, StopSignal::cancel] {
+        let (store, stop) = (store().await, StopSignal::new());
+        let (signal, tries) = (stop.clone(), Arc::new(AtomicU32::new(0)));
+        let saga = Saga::builder("order")
+            .step("a", |context: Value| async move { Ok(context) })
+            .compensate(move |context: Value| {
+                give(&signal);
+                let stuck = tries.fetch_add(1, Ordering::SeqCst) < 2;
+                async move { if stuck { Err(StepError::new("bank is closed")) } else { Ok(context) } }
+            })
+            .step("b", |_: Value| async move { Err(StepError::new("no")) })
+            .build()
+            .unwrap();
+        let report = runner(&store).start_with(&saga, json!({}), named("o").with_stop(stop)).await.unwrap();
+        assert_eq!(report.status, SagaStatus::RolledBack);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_saga_whose_runner_is_gone_names_what_was_perhaps_running() {
+    let (plain, journal) = (store().await, Journal::default());
+    let denied = || replay_core::Error::new(ErrorKind::PermissionDenied, "append");
+    let store = troubled(&plain, move |n| if n == 3 { Trouble::Refused(denied()) } else { Trouble::None });
+    runner(&store).start_with(&order(&journal), json!({}), named("o")).await.unwrap_err();
+    let runner = runner(&plain);
+    runner.cancel(&id("o"), "no longer wanted", None).await.unwrap();
+    let report = runner.resume(&order(&journal), &id("o")).await.unwrap();
+    assert_eq!(report.disposition("charge"), Disposition::Unknown);
+    assert!(report.failure.unwrap().to_string().ends_with("outcome unknown: charge"));
+}
+
+#[tokio::test]
+async fn the_name_of_a_manual_snapshot_does_not_stay_with_the_saga() {
+    let (store, journal, stop) = (store().await, Journal::default(), StopSignal::new());
+    stop.interrupt();
+    let runner = runner(&store);
+    let options = named("o").with_actor("shop").with_label("region", "eu").with_stop(stop);
+    runner.start_with(&order(&journal), json!({}), options).await.unwrap();
+    let named = runner.snapshot(&id("o"), "audit", Some("auditor".into())).await.unwrap();
+    assert_eq!((named.labels["snapshot"].as_str(), named.labels["snapshot_by"].as_str()), ("audit", "auditor"));
+    runner.resume(&order(&journal), &id("o")).await.unwrap();
+    let newest = store.snapshots().load(&id("o"), At::Latest).await.unwrap().unwrap();
+    assert_eq!((newest.labels.len(), newest.actor.as_deref()), (1, Some("shop")));
 }

@@ -1,8 +1,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use replay_core::{
-    ErrorKind, Phase, SagaStatus,
-    saga::{ResumeOptions, Saga, Stop, StopSignal},
+    Error, ErrorKind, Phase, SagaStatus,
+    saga::{OnCaptureError, ResumeOptions, Saga, SnapshotStrategy, StepError, Stop, StopSignal},
 };
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
@@ -84,7 +84,7 @@ async fn sc10_of_two_runners_that_resume_one_saga_one_goes_on() {
         let ended = tokio::join!(left.resume_with(&saga, &oid, force()), right.resume_with(&saga, &oid, force()));
         let ended = [ended.0, ended.1];
         assert_eq!(ended.iter().filter(|r| r.as_ref().is_ok_and(|r| r.is_completed())).count(), 1, "{ended:?}");
-        let kinds: Vec<_> = ended.iter().filter_map(|r| r.as_ref().err().map(replay_core::Error::kind)).collect();
+        let kinds: Vec<_> = ended.iter().filter_map(|r| r.as_ref().err().map(Error::kind)).collect();
         assert!(matches!(kinds[..], [ErrorKind::Conflict | ErrorKind::Refused]), "{kinds:?}");
         assert_eq!(noted(&journal).iter().filter(|line| *line == "+ship").count(), 1);
     }
@@ -151,4 +151,105 @@ async fn an_interrupted_saga_stops_at_the_next_step_and_goes_on_later() {
     assert_eq!(stop.get(), Some(Stop::Interrupt));
     assert!(runner.resume(&saga, &id("o")).await.unwrap().is_completed());
     assert_eq!(noted(&journal), ["+a", "+c"]);
+}
+
+/// A saga `a`, `b`, `c` whose step `b` does `act` once it has done its work.
+fn acting(journal: &Journal, act: impl Fn() + Send + Sync + 'static) -> Saga<Value> {
+    let builder = noting(Saga::builder("order"), journal, "a");
+    let noted = journal.clone();
+    let builder = builder
+        .step("b", move |mut context: Value| {
+            noted.lock().unwrap().push("+b".into());
+            act();
+            context["b"] = "done".into();
+            async move { Ok(context) }
+        })
+        .compensate(|mut context: Value| async move {
+            context["b"] = "undone".into();
+            Ok(context)
+        });
+    noting(builder, journal, "c").build().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_completed_before_an_interruption_is_neither_repeated_nor_forgotten() {
+    for cancelled in [false, true] {
+        let (store, journal, stop) = (store().await, Journal::default(), StopSignal::new());
+        let signal = stop.clone();
+        let saga = acting(&journal, move || signal.interrupt());
+        let runner = runner(&store);
+        let report = runner.start_with(&saga, json!({}), named("o").with_stop(stop)).await.unwrap();
+        assert!(report.interrupted);
+        if cancelled {
+            runner.cancel(&id("o"), "no longer wanted", None).await.unwrap();
+            let report = runner.resume(&saga, &id("o")).await.unwrap();
+            assert_eq!(report.context, json!({"a": "undone", "b": "undone"}));
+        } else {
+            assert!(runner.resume(&saga, &id("o")).await.unwrap().is_completed());
+            assert_eq!(noted(&journal), ["+a", "+b", "+c"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_an_interrupted_run_is_not_the_steps_failure() {
+    let (store, journal, stop) = (store().await, Journal::default(), StopSignal::new());
+    let (signal, first) = (stop.clone(), AtomicBool::new(true));
+    let saga = noting(Saga::builder("order"), &journal, "a")
+        .step_with("long", move |cx, context: Value| {
+            let early = first.swap(false, Ordering::SeqCst);
+            if early {
+                signal.interrupt();
+            }
+            assert_eq!(cx.stop_signal().get().is_some(), early);
+            async move { if early { Err(StepError::new("ended early")) } else { Ok(context) } }
+        })
+        .build()
+        .unwrap();
+    let runner = runner(&store);
+    let report = runner.start_with(&saga, json!({}), named("o").with_stop(stop)).await.unwrap();
+    assert_eq!((report.interrupted, report.status, report.failure), (true, SagaStatus::Executing, None));
+    assert!(runner.resume(&saga, &id("o")).await.unwrap().is_completed());
+    assert_eq!(noted(&journal), ["+a"]);
+}
+
+#[tokio::test]
+async fn a_take_over_that_cannot_be_recorded_runs_nothing() {
+    let (plain, journal) = (store().await, Journal::default());
+    let (saga, reached) = stuck_once(&journal);
+    let carry_on = policy(|p| p.with_on_capture_error(OnCaptureError::Continue));
+    let first = runner(&plain);
+    tokio::select! {
+        _ = first.start_with(&saga, json!({}), named("o").with_policy(carry_on)) => unreachable!(),
+        () = reached.notified() => {}
+    }
+    let refusing = troubled(&plain, |_| Trouble::Refused(Error::new(ErrorKind::PermissionDenied, "append")));
+    let before = noted(&journal);
+    let force = ResumeOptions::default().with_force(true);
+    let error = runner(&refusing).resume_with(&saga, &id("o"), force).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(noted(&journal), before);
+}
+
+#[tokio::test]
+async fn the_same_start_is_recognised_under_every_strategy_and_after_pruning() {
+    let policies = [
+        policy(|p| p.with_strategy(SnapshotStrategy::AfterEachStep)),
+        policy(|p| p.with_strategy(SnapshotStrategy::OnFailure)),
+        policy(|p| p.with_strategy(SnapshotStrategy::OnCompletion)),
+        policy(|p| p.with_max_snapshots(1)),
+    ];
+    for policy in policies {
+        let (store, journal) = (store().await, Journal::default());
+        let (saga, one, two) = (order(&journal), runner(&store), runner(&store));
+        let options = || named("o").with_policy(policy.clone());
+        let both = tokio::join!(one.start_with(&saga, json!({}), options()), two.start_with(&saga, json!({}), options()));
+        for ended in [both.0, both.1] {
+            let fine = ended.as_ref().map_or_else(|e| e.is(ErrorKind::Conflict) || e.is(ErrorKind::Busy), |r| r.is_completed());
+            assert!(fine, "{ended:?}");
+        }
+        assert!(one.start_with(&saga, json!({}), options()).await.unwrap().is_completed());
+        assert_eq!(one.start_with(&saga, json!({"x": 1}), options()).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(noted(&journal), ["+reserve", "+charge", "+ship"], "{policy:?}");
+    }
 }

@@ -130,3 +130,46 @@ async fn a_timeout_and_a_panic_are_failures_of_the_step_alone() {
     let panic = runner(&store().await).start(&saga(true), json!({})).await.unwrap();
     assert_eq!(panic.failure.unwrap().to_string(), "a: panic: poisoned");
 }
+
+#[tokio::test]
+async fn steps_of_a_wave_that_wait_their_turn_do_not_begin_after_a_failure() {
+    let journal = Journal::default();
+    let mut builder = Saga::builder("wide").max_concurrency(2);
+    for name in ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] {
+        builder = noting(builder, &journal, name).needs(Vec::<String>::new());
+    }
+    runner(&store().await).start(&builder.build().unwrap(), json!({"fail": "s0"})).await.unwrap();
+    assert!(noted(&journal).iter().filter(|line| line.starts_with('+')).count() <= 3, "{:?}", noted(&journal));
+}
+
+#[tokio::test]
+async fn a_wave_whose_merge_cannot_be_captured_is_compensated() {
+    let (store, journal) = (store().await, Journal::default());
+    let big = noting(Saga::builder("wide"), &journal, "a").step("big", |mut context: Value| async move {
+        context["text"] = "x".repeat(2000).into();
+        Ok(context)
+    });
+    let saga = big.needs(Vec::<String>::new()).build().unwrap();
+    let options = named("o").with_policy(policy(|p| p.with_max_context_bytes(1000)));
+    let report = runner(&store).start_with(&saga, json!({}), options).await.unwrap();
+    assert_eq!((report.status, report.failure.unwrap().kind), (SagaStatus::RolledBack, FailureKind::Capture));
+    assert_eq!(report.context, json!({"a": "undone"}));
+}
+
+#[tokio::test]
+async fn st17_a_wave_does_not_turn_what_json_cannot_hold_into_null() {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Measured {
+        amount: Option<f64>,
+    }
+    let none = Vec::<String>::new();
+    let saga = Saga::builder("measure")
+        .step("a", |_: Measured| async move { Ok(Measured { amount: Some(f64::NAN) }) })
+        .needs(none.clone())
+        .step("b", |context: Measured| async move { Ok(context) })
+        .needs(none)
+        .build()
+        .unwrap();
+    let report = runner(&store().await).start(&saga, Measured { amount: Some(1.0) }).await.unwrap();
+    assert_eq!(report.status, SagaStatus::Failed);
+}
