@@ -195,7 +195,7 @@ fn bytes_that_are_no_utf_8_in_the_stores_column_are_an_integrity_error_of_that_s
         let saga = interrupted(&StopSignal::new());
         let sql = rusqlite::Connection::open(&path).unwrap();
         let of_the_bad = "saga_no = (SELECT saga_no FROM sagas WHERE saga_id = 'bad')";
-        assert_eq!(sql.execute(&format!("UPDATE records SET context = CAST(x'ff7bfe' AS TEXT) WHERE {of_the_bad}"), []).unwrap(), 1);
+        assert_eq!(sql.execute(&format!("UPDATE records SET context = CAST(x'ff7bfe' AS TEXT) WHERE {of_the_bad}"), []).unwrap(), 2);
         let error: Error = runner.resume(&saga, &SagaId::new("bad").unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Integrity, "{error:?}");
         assert!(error.to_string().contains("bad"), "it names the record: {error}");
@@ -203,7 +203,7 @@ fn bytes_that_are_no_utf_8_in_the_stores_column_are_an_integrity_error_of_that_s
     });
 }
 
-/// A saga whose first step asks for a stop, so that its first run leaves one record.
+/// A saga whose first step asks for a stop, so that its first run leaves two records.
 fn interrupted(stop: &StopSignal) -> Saga<Value> {
     let stop = stop.clone();
     let step = move |context: Value| {
