@@ -12,7 +12,7 @@ pub(crate) fn hint(text: &str, known: &[&str]) -> Option<String> {
     if known.is_empty() {
         return None;
     }
-    let all = if known.len() <= 12 { known.join(", ") } else { format!("{}, …", known[..12].join(", ")) };
+    let all = if known.len() <= 20 { known.join(", ") } else { format!("{}, …", known[..20].join(", ")) };
     Some(match nearest(text, known) {
         Some(near) => format!("did you mean `{near}`? known: {all}"),
         None => format!("known: {all}"),

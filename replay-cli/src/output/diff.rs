@@ -55,8 +55,10 @@ pub(crate) fn side_by_side(before: &Value, after: &Value, paint: Paint) -> Strin
     rows.collect::<Vec<_>>().join("\n")
 }
 
+/// The lines of a value, without the commas at their ends, which would make a line differ because of the one after it.
 fn pretty(value: &Value) -> Vec<String> {
-    serde_json::to_string_pretty(value).unwrap_or_default().lines().map(str::to_owned).collect()
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.lines().map(|line| line.strip_suffix(',').unwrap_or(line).to_owned()).collect()
 }
 
 /// Pairs of lines: the same ones side by side, others paired in order where both sides have some.

@@ -116,19 +116,16 @@ mod tests {
             lane("ship", State::NotRun, 0, None),
         ];
         let text = render(&lanes, Paint::new(false, 67));
-        assert_eq!(
-            text,
-            "  ✔ reserve  █████          50 ms\n  ✖ charge        █████     50 ms\n  · ship".replace("         50 ms", "          50 ms"),
-        );
+        assert_eq!(text, "  ✔ reserve  █████           50 ms\n  ✖ charge        █████      50 ms\n  · ship");
     }
 
     #[test]
     fn a_bar_is_never_empty_and_never_too_long() {
         for (begin, length) in [(0, 0), (99, 1), (100, 0), (0, 100)] {
-            let bar = bar(&lane("x", State::Completed, begin, Some(length)), Duration::from_millis(100), 10);
-            assert_eq!(bar.chars().count(), 10, "{begin} {length} {bar:?}");
-            assert!(!bar.trim().is_empty());
+            let drawn = bar(&lane("x", State::Completed, begin, Some(length)), Duration::from_millis(100), 10);
+            assert_eq!(drawn.chars().count(), 10, "{begin} {length} {drawn:?}");
+            assert!(!drawn.trim().is_empty());
         }
-        assert_eq!(super::bar(&lane("x", State::Completed, 0, Some(0)), Duration::ZERO, 10).chars().count(), 10);
+        assert_eq!(bar(&lane("x", State::Completed, 0, Some(0)), Duration::ZERO, 10).chars().count(), 10);
     }
 }

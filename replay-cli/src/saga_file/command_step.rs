@@ -52,6 +52,10 @@ impl CommandStep {
         let input = serde_json::to_vec(&input)?;
         let env = self.environment(cx, &context, key)?;
         let ended = exec::run(&self.command, &self.dir, &env, input).await.map_err(|error| self.not_started(&error))?;
+        if ended.stdout.len() > MAX_OUTPUT_BYTES {
+            // It may have failed only because nobody read on.
+            return Err(self.permanent(format!("{} printed more than 8 MiB", self.name())));
+        }
         if !ended.status.success() {
             return Err(self.failed(&ended));
         }
@@ -83,9 +87,6 @@ impl CommandStep {
     /// The object that the program printed; an empty one if it printed nothing.
     fn output(&self, stdout: &[u8]) -> StepResult<Value> {
         let name = self.name();
-        if stdout.len() > MAX_OUTPUT_BYTES {
-            return Err(self.permanent(format!("{name} printed more than 8 MiB")));
-        }
         if stdout.trim_ascii().is_empty() {
             return Ok(Value::Object(serde_json::Map::new()));
         }

@@ -66,7 +66,7 @@ impl HttpStep {
 
     fn url(&self, values: &minijinja::Value) -> StepResult<Url> {
         let text = template::url(&self.http.url.text, values).map_err(|error| self.permanent(format!("url: {error}")))?;
-        let url = Url::parse(&text).map_err(|error| self.permanent(format!("`{text}` is not a URL: {error}")))?;
+        let url = Url::parse(&text).map_err(|error| self.permanent(format!("`{text}` is not a URL: {error}; nothing was sent")))?;
         if self.http.url.allows(&url, &self.allow_hosts) {
             return Ok(url);
         }

@@ -168,11 +168,9 @@ async fn one_run(process: &Arc<Process>, runner: &Runner, force: bool) -> Option
         }
         Err(error) => {
             world.trace(|| format!("p{} stops: {error}", process.number));
-            // Whoever is stopped finds a record of another, also one made from outside in the name of a runner before it.
-            let newest = world.newest().await;
-            let own = newest.is_some_and(|newest| newest.runner.as_ref() == process.runner.get());
-            if error.is(ErrorKind::Conflict) && own && !again {
-                world.violated(format!("p{} was stopped, but the newest record is its own: {error:?}", process.number));
+            let alone = world.plan.meddling.iter().all(|what| !matches!(what, Meddling::TakeOver(_)));
+            if error.is(ErrorKind::Conflict) && alone && !again {
+                world.violated(format!("p{} was stopped, but there is no other: {error:?}", process.number));
             }
             match error.kind() {
                 ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::Refused | ErrorKind::NotFound => {}

@@ -51,8 +51,6 @@ pub(super) struct Plan {
     /// How many calls of the store fail, and one in how many does.
     pub(super) faults: u32,
     pub(super) fault_rate: u32,
-    /// From which append on, and how many of them, the store takes none: more than a runner repeats.
-    pub(super) outage: Option<(u64, u64)>,
     pub(super) meddling: Vec<Meddling>,
     /// Whether the runner's clock jumps.
     pub(super) jumps: bool,
@@ -134,7 +132,6 @@ impl Plan {
             crashes,
             faults,
             fault_rate: rng.u32(1..12),
-            outage: chance(rng, 20).then(|| (rng.u64(1..15), rng.u64(5..12))),
             meddling,
             jumps: chance(rng, 15),
             frozen: chance(rng, 4),

@@ -70,7 +70,6 @@ impl SnapshotStorage for Link {
 
     async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()> {
         let fate = self.enter().await;
-        let fate = if self.process.world.is_out() && fate != Fate::LostBefore { Fate::Refused } else { fate };
         match fate {
             Fate::Refused => return Err(fault("append", Retry::Safe)),
             Fate::LostBefore => return Err(fault("append", Retry::Ambiguous)),

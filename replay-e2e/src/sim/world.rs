@@ -41,7 +41,6 @@ pub(super) struct World {
 struct State {
     rng: Rng,
     faults_left: u32,
-    appends: u64,
     calls: HashMap<(usize, Direction), usize>,
     /// What the receiver of effects was told: for each step, under which key and how often.
     effects: HashMap<(usize, Direction), (String, u32)>,
@@ -54,7 +53,6 @@ impl World {
         let state = State {
             rng,
             faults_left: plan.faults,
-            appends: 0,
             calls: HashMap::new(),
             effects: HashMap::new(),
             violations: Vec::new(),
@@ -73,13 +71,6 @@ impl World {
         state.faults_left -= 1;
         let fate = [Fate::Refused, Fate::Lost, Fate::LostBefore][state.rng.usize(..3)];
         (fate, delay)
-    }
-
-    /// Whether the store is out of order for the next append.
-    pub(super) fn is_out(&self) -> bool {
-        let mut state = self.state.lock();
-        state.appends += 1;
-        self.plan.outage.is_some_and(|(first, count)| (first..first + count).contains(&state.appends))
     }
 
     pub(super) fn below(&self, end: u64) -> u64 {

@@ -1,0 +1,13 @@
+//! The command as a black box: the built program, its output and its exit codes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod support;
+
+mod bad_input;
+mod order_story;
+mod output;
+mod saga_files;
+mod secrets;
+mod store_commands;
+mod tour;

@@ -1,0 +1,17 @@
+use crate::support::*;
+
+#[test]
+fn the_tour_tells_the_whole_story_and_leaves_a_store_where_it_is_asked_to() {
+    let world = World::new();
+    let ran = world.run(&["demo", "--keep", "tour"]).exits(0);
+    for command in ["start", "run", "time-travel", "diff", "history"] {
+        assert!(ran.stderr.contains(&format!("$ replay {command} ")), "{}", ran.stderr);
+    }
+    for shown in ["↺ rolled_back", "✔ completed", "↻ run again", "└─ order_123-replayed"] {
+        assert!(ran.stdout.contains(shown), "{shown} is not in\n{}", ran.stdout);
+    }
+    let url = format!("sqlite:{}", world.path("tour/demo.db").display());
+    let sagas = world.run(&["sagas", "--storage-url", &url, "-o", "ids"]).exits(0).stdout;
+    assert_eq!(sagas, "order_123-replayed\norder_123\n");
+    world.run(&["demo", "--keep", "tour"]).exits(7).says(&["earlier tour"]);
+}
