@@ -67,7 +67,8 @@ async fn call(process: Arc<Process>, at: usize, direction: Direction, cx: StepCo
     if direction == Direction::Execute && plan.requests_snapshot {
         cx.request_snapshot();
     }
-    if direction == Direction::Execute && plan.conflicts {
+    // A saga of which nothing is kept would never end if its branches always quarrelled.
+    if direction == Direction::Execute && plan.conflicts && world.told(at, direction) < 4 {
         context["shared"] = json!(at);
     }
     context[name(at)] = json!(if direction == Direction::Execute { "done" } else { "undone" });
