@@ -5,6 +5,8 @@
 //! cargo run -p replay-cli --example rust_sagas -- run d1 --from-step verify --override healthy=true
 //! ```
 
+#![allow(clippy::print_stderr, reason = "a program says what went wrong")]
+
 use std::process::ExitCode;
 
 use replay::prelude::*;

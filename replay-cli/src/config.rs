@@ -65,16 +65,14 @@ impl Settings {
     /// # Errors
     /// `Invalid` for a configuration file that cannot be read or holds what is unknown, or a profile that does not exist.
     pub(crate) fn load(global: &Global) -> Result<Self> {
-        let found = match &global.config {
-            Some(path) => Some(Setting::new(path.clone(), given("--config", "REPLAY_CONFIG"))),
+        let config = global.config.as_ref().map(|path| path.display().to_string());
+        let found = match given(config.as_ref(), "--config", "REPLAY_CONFIG") {
+            Some(path) => Some(Setting::new(PathBuf::from(path.value), path.source)),
             None => find_file(),
         };
         let file = found.as_ref().map(|found| read(&found.value)).transpose()?.unwrap_or_default();
-        let profile = match (&global.profile, &file.profile) {
-            (Some(name), _) => Some(Setting::new(name.clone(), given("--profile", "REPLAY_PROFILE"))),
-            (None, Some(name)) => Some(Setting::new(name.clone(), in_file(found.as_ref(), "profile"))),
-            (None, None) => None,
-        };
+        let in_config = || file.profile.as_ref().map(|name| Setting::new(name.clone(), in_file(found.as_ref(), "profile")));
+        let profile = given(global.profile.as_ref(), "--profile", "REPLAY_PROFILE").or_else(in_config);
         let empty = Profile::default();
         let chosen = match &profile {
             Some(name) => file.profiles.get(&name.value).ok_or_else(|| unknown_profile(&name.value, &file))?,
@@ -88,14 +86,12 @@ impl Settings {
             let from_profile = of_profile.as_ref().map(|value| Setting::new(value.clone(), place(key, true)));
             from_profile.or_else(|| of_file.as_ref().map(|value| Setting::new(value.clone(), place(key, false))))
         };
-        let namespace = match &global.namespace {
-            Some(name) => Some(Setting::new(name.clone(), given("--namespace", "REPLAY_NAMESPACE"))),
-            None => pick(&chosen.namespace, &file.namespace, "namespace"),
-        };
+        let namespace = given(global.namespace.as_ref(), "--namespace", "REPLAY_NAMESPACE")
+            .or_else(|| pick(&chosen.namespace, &file.namespace, "namespace"));
         let data_dir = data_dir();
-        let storage_url = match (&global.storage, &global.storage_url) {
+        let storage_url = match (&global.storage, given(global.storage_url.as_ref(), "--storage-url", "REPLAY_STORAGE_URL")) {
             (Some(kind), _) => Setting::new(usual_url(*kind, data_dir.as_deref())?, "--storage"),
-            (None, Some(url)) => Setting::new(url.clone(), given("--storage-url", "REPLAY_STORAGE_URL")),
+            (None, Some(url)) => url,
             (None, None) => match pick(&chosen.storage_url, &file.storage_url, "storage_url") {
                 Some(url) => url,
                 None => Setting::new(usual_url(Backend::Sqlite, data_dir.as_deref())?, "default"),
@@ -127,11 +123,13 @@ fn encode(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
 }
 
-/// Which of the two set a value; clap does not tell them apart once they are parsed.
-fn given(option: &str, variable: &str) -> String {
-    let long = format!("{option}=");
-    let typed = std::env::args().any(|arg| arg == option || arg.starts_with(&long));
-    if typed { option.to_owned() } else { format!("the environment, {variable}") }
+/// What was typed, else what the environment says; an empty variable counts as none.
+fn given(typed: Option<&String>, option: &str, variable: &str) -> Option<Setting<String>> {
+    let from_environment = || std::env::var(variable).ok().filter(|value| !value.is_empty());
+    match typed {
+        Some(value) => Some(Setting::new(value.clone(), option)),
+        None => from_environment().map(|value| Setting::new(value, format!("the environment, {variable}"))),
+    }
 }
 
 fn in_file(file: Option<&Setting<PathBuf>>, key: &str) -> String {

@@ -68,7 +68,7 @@ impl Definitions {
         let text = String::from_utf8(bytes.to_vec())
             .map_err(|error| Error::new(ErrorKind::Integrity, "find definition").message("its definition is not text").caused_by(error))?;
         let dir = snapshot.external_refs.get(DEFINITION_DIR).map_or_else(|| PathBuf::from("."), PathBuf::from);
-        let name = format!("recorded definition {:.12}", digest);
+        let name = format!("recorded definition {digest:.12}");
         SagaFile::parse(&name, text, dir).map(Some)
     }
 }

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!(parse_duration("100ms").unwrap(), Duration::from_millis(100));
-        assert_eq!(parse_duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(parse_duration("1h30m").unwrap(), Duration::from_mins(90));
         assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
         for wrong in ["", "5", "s", "-1s", "1 s", "1y", "1e9s", "99999999999999999999w"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");

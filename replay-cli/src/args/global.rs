@@ -6,26 +6,26 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The store, as in sqlite:orders.db or memory:
-    #[arg(long, global = true, value_name = "URL", env = "REPLAY_STORAGE_URL", hide_env_values = true)]
+    /// The store, as in sqlite:orders.db or memory: [env: REPLAY_STORAGE_URL]
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) storage_url: Option<String>,
-    /// The kind of store alone, at its usual place
-    #[arg(long, global = true, value_name = "KIND", conflicts_with = "storage_url")]
+    /// The kind of store alone, at its usual place: memory, sqlite
+    #[arg(long, global = true, value_name = "KIND", conflicts_with = "storage_url", hide_possible_values = true)]
     pub(crate) storage: Option<Backend>,
-    /// The namespace inside the store [default: default]
-    #[arg(long, global = true, value_name = "NAME", env = "REPLAY_NAMESPACE")]
+    /// The namespace inside the store [default: default] [env: REPLAY_NAMESPACE]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// The profile in the configuration file
-    #[arg(long, global = true, value_name = "NAME", env = "REPLAY_PROFILE")]
+    /// The profile in the configuration file [env: REPLAY_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// The configuration file [default: replay.toml here or above, then in the user's configuration folder]
-    #[arg(long, global = true, value_name = "FILE", env = "REPLAY_CONFIG")]
+    /// The configuration file [default: replay.toml here or above, then in the user's configuration folder] [env: REPLAY_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How data is printed [default: table on a terminal, else json]
-    #[arg(long, short, global = true, alias = "format", value_name = "FORMAT")]
+    /// How data is printed: table, json, jsonl, yaml, ids, text [default: table on a terminal, else json]
+    #[arg(long, short, global = true, alias = "format", value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) output: Option<Format>,
-    /// When to use colour; NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    /// When to use colour: auto, always, never [default: auto; NO_COLOR is honoured]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub(crate) color: Colour,
     /// Say nothing on the way, only the result
     #[arg(long, short, global = true)]

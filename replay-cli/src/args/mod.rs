@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and the help that says so.
 
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where backticks would be shown")]
+
 mod global;
 mod look;
 mod replay;
@@ -17,8 +19,9 @@ pub(crate) use self::{
 };
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok · 1 the saga or replay failed · 2 usage · 3 refused · 4 not found · 5 drift · 6 chain or digest invalid ·
-7 conflict · 8 storage unavailable · 130 interrupted
+Exit codes:
+  0 ok · 1 the saga or replay failed · 2 usage · 3 refused · 4 not found · 5 drift
+  6 chain or digest invalid · 7 conflict · 8 storage unavailable · 130 interrupted
 
 New here? `replay demo` is a tour of a few seconds.";
 

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use replay::SagaId;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options, not states")]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["id", "filter"]))]
 pub(crate) struct RunArgs {
     /// The saga to replay

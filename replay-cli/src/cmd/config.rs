@@ -54,7 +54,7 @@ fn show(app: &App) -> Result<Exit> {
 
 #[derive(Debug, Serialize)]
 struct Check {
-    check: &'static str,
+    name: &'static str,
     ok: bool,
     found: String,
 }
@@ -67,12 +67,12 @@ impl Checks {
     fn add(&mut self, check: &'static str, found: Result<String>) -> Result<(), Error> {
         match found {
             Ok(found) => {
-                self.0.push(Check { check, ok: true, found });
+                self.0.push(Check { name: check, ok: true, found });
                 Ok(())
             }
             Err(error) => {
                 let found = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-                self.0.push(Check { check, ok: false, found });
+                self.0.push(Check { name: check, ok: false, found });
                 Err(error)
             }
         }
@@ -87,7 +87,7 @@ async fn doctor(app: &App) -> Result<Exit> {
         let (ok, found) = (check.ok, check.found.clone());
         table.row(vec![
             painted(move |paint| if ok { paint.good("✔") } else { paint.bad("✖") }),
-            plain(check.check),
+            plain(check.name),
             painted(move |paint| if ok { found.clone() } else { paint.bad(&found) }),
         ]);
     }
@@ -105,7 +105,7 @@ async fn examine(app: &App, checks: &mut Checks) -> Result<()> {
     let source = &app.settings.storage_url.source;
     checks.add("settings", Ok(format!("{} (from {source})", app.shown_url())))?;
     let store = app.store().await;
-    checks.add("open", store.as_ref().map(ToString::to_string).map_err(|error| repeat(error)))?;
+    checks.add("open", store.as_ref().map(ToString::to_string).map_err(repeat))?;
     let store = store?;
     checks.add("capabilities", Ok(capabilities(&store)))?;
     let heads: Result<Vec<SagaSummary>> = store.snapshots().sagas(SagaQuery::default().with_limit(1)).try_collect().await;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use replay::{
     Result,
@@ -41,16 +41,16 @@ fn node(saga: &LineageSaga, made_by: Option<&ReplayEntry>, asked: bool, now: chr
     let from = saga.origin.as_ref().map(|origin| format!("  from {}@{}", origin.saga_id, origin.sequence)).unwrap_or_default();
     let mut text = format!("{id}  {status}  {changed}{}", paint.dim(from));
     if let Some(error) = &saga.error {
-        text.push_str(&format!("\n  {}", paint.bad(console::truncate_str(&error.to_string(), 100, "…"))));
+        let _ = write!(text, "\n  {}", paint.bad(console::truncate_str(&error.to_string(), 100, "…")));
     }
     if let Some(entry) = made_by {
-        text.push_str(&format!("\n  {}", paint.dim(made(entry))));
+        let _ = write!(text, "\n  {}", paint.dim(made(entry)));
     }
     for entry in saga.replays.iter().filter(|entry| entry.dry_run || entry.refused) {
         let what = if entry.refused { paint.warn("refused") } else { paint.dim("dry run") };
         let why = entry.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
         let ago = show_ago(entry.started_at, now);
-        text.push_str(&format!("\n  {what} {}", paint.dim(format!("from {}, {ago}{why}", entry.checkpoint))));
+        let _ = write!(text, "\n  {what} {}", paint.dim(format!("from {}, {ago}{why}", entry.checkpoint)));
     }
     text
 }

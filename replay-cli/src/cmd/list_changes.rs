@@ -65,7 +65,8 @@ fn what(change: &StateChange) -> String {
     if let Some(error) = &change.error {
         parts.push(error.to_string());
     }
-    let places: Vec<&str> = change.patch.iter().flat_map(|patch| patch.operations()).filter_map(|op| op["path"].as_str()).collect();
+    let places: Vec<&str> =
+        change.patch.iter().flat_map(replay::json::JsonPatch::operations).filter_map(|op| op["path"].as_str()).collect();
     if !places.is_empty() {
         let more = if places.len() > 3 { format!(" and {} more", places.len() - 3) } else { String::new() };
         parts.push(format!("{}{more}", places[..places.len().min(3)].join(" ")));

@@ -30,16 +30,16 @@ struct Checked {
 pub(super) async fn run(app: &App, args: VerifyArgs) -> Result<Exit> {
     let store = app.store().await?;
     let mut found = Vec::new();
-    match &args.id {
-        Some(id) => {
-            app.newest(&store, id).await.map(drop).or_else(|error| if error.is(ErrorKind::Integrity) { Ok(()) } else { Err(error) })?;
-            found.push(check(&store, id).await);
+    if let Some(id) = &args.id {
+        // A damaged newest record is what is to be found, not a reason to stop.
+        match app.newest(&store, id).await {
+            Err(error) if !error.is(ErrorKind::Integrity) => return Err(error),
+            _ => found.push(check(&store, id).await),
         }
-        None => {
-            let mut sagas = store.snapshots().sagas(SagaQuery::default());
-            while let Some(saga) = sagas.try_next().await? {
-                found.push(check(&store, &saga.saga_id).await);
-            }
+    } else {
+        let mut sagas = store.snapshots().sagas(SagaQuery::default());
+        while let Some(saga) = sagas.try_next().await? {
+            found.push(check(&store, &saga.saga_id).await);
         }
     }
     let broken = found.iter().filter(|saga| !saga.valid).count();

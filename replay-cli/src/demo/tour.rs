@@ -22,16 +22,12 @@ struct Stage {
 impl Stage {
     fn set(keep: Option<&Path>, order: &str) -> Result<Self> {
         let wrong = |error: std::io::Error| Error::invalid("set up the tour", "its folder cannot be made").caused_by(error);
-        let (folder, temporary) = match keep {
-            Some(folder) => {
-                std::fs::create_dir_all(folder).map_err(wrong)?;
-                (folder.to_path_buf(), None)
-            }
-            None => {
-                let temporary = tempfile::Builder::new().prefix("replay-demo-").tempdir().map_err(wrong)?;
-                (temporary.path().to_path_buf(), Some(temporary))
-            }
+        let temporary = match keep {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("replay-demo-").tempdir().map_err(wrong)?),
         };
+        let folder = temporary.as_ref().map_or_else(|| keep.unwrap_or(Path::new(".")), tempfile::TempDir::path).to_path_buf();
+        std::fs::create_dir_all(&folder).map_err(wrong)?;
         if folder.join("demo.db").exists() {
             return Err(Error::new(ErrorKind::Conflict, "set up the tour")
                 .message(format!("{} holds an earlier tour", folder.display()))

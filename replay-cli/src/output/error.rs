@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use replay::Error;
 
 use super::Paint;
@@ -11,7 +13,7 @@ pub(super) fn render(error: &Error, next: Option<&str>, paint: &Paint) -> String
     let mut lines = vec![format!("{} {}", paint.bad("error:"), paint.bold(headline))];
     let mut state = format!("{}, {}", error.operation(), error.kind());
     for (key, value) in error.facts() {
-        state.push_str(&format!(" · {key}={value}"));
+        let _ = write!(state, " · {key}={value}");
     }
     lines.push(format!("  {} {state}", paint.dim("in")));
     let mut cause = std::error::Error::source(error);

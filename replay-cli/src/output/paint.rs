@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 use console::Style;
 use replay::SagaStatus;
 
@@ -22,37 +24,37 @@ impl Paint {
         self.width
     }
 
-    fn apply(self, style: Style, text: impl ToString) -> String {
+    fn apply(self, style: Style, text: &impl Display) -> String {
         let text = text.to_string();
         if self.coloured && !text.is_empty() { style.force_styling(true).apply_to(text).to_string() } else { text }
     }
 
-    pub(crate) fn good(self, text: impl ToString) -> String {
-        self.apply(Style::new().green(), text)
+    pub(crate) fn good(self, text: impl Display) -> String {
+        self.apply(Style::new().green(), &text)
     }
 
-    pub(crate) fn bad(self, text: impl ToString) -> String {
-        self.apply(Style::new().red(), text)
+    pub(crate) fn bad(self, text: impl Display) -> String {
+        self.apply(Style::new().red(), &text)
     }
 
-    pub(crate) fn warn(self, text: impl ToString) -> String {
-        self.apply(Style::new().yellow(), text)
+    pub(crate) fn warn(self, text: impl Display) -> String {
+        self.apply(Style::new().yellow(), &text)
     }
 
-    pub(crate) fn accent(self, text: impl ToString) -> String {
-        self.apply(Style::new().cyan(), text)
+    pub(crate) fn accent(self, text: impl Display) -> String {
+        self.apply(Style::new().cyan(), &text)
     }
 
-    pub(crate) fn dim(self, text: impl ToString) -> String {
-        self.apply(Style::new().dim(), text)
+    pub(crate) fn dim(self, text: impl Display) -> String {
+        self.apply(Style::new().dim(), &text)
     }
 
-    pub(crate) fn bold(self, text: impl ToString) -> String {
-        self.apply(Style::new().bold(), text)
+    pub(crate) fn bold(self, text: impl Display) -> String {
+        self.apply(Style::new().bold(), &text)
     }
 
     /// `text` in the colour of `status`.
-    pub(crate) fn by_status(self, status: SagaStatus, text: impl ToString) -> String {
+    pub(crate) fn by_status(self, status: SagaStatus, text: impl Display) -> String {
         match status {
             SagaStatus::Completed => self.good(text),
             SagaStatus::Failed => self.bad(text),

@@ -62,6 +62,7 @@ impl Table {
 }
 
 /// A cell with plain text.
+#[expect(clippy::needless_pass_by_value, reason = "numbers are shown as well as references to text")]
 pub(crate) fn plain(text: impl ToString) -> Cell {
     let text = text.to_string();
     Box::new(move |_| text.clone())

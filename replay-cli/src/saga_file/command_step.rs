@@ -54,7 +54,7 @@ impl CommandStep {
         let ended = exec::run(&self.command, &self.dir, &env, input).await.map_err(|error| self.not_started(&error))?;
         if ended.stdout.len() > MAX_OUTPUT_BYTES {
             // It may have failed only because nobody read on.
-            return Err(self.permanent(format!("{} printed more than 8 MiB", self.name())));
+            return Err(self.permanent(&format!("{} printed more than 8 MiB", self.name())));
         }
         if !ended.status.success() {
             return Err(self.failed(&ended));
@@ -70,7 +70,7 @@ impl CommandStep {
         if !self.env.is_empty() {
             let values = Values::new(cx, context, &self.secrets).for_templates();
             for (name, template) in &self.env {
-                let value = template::text(template, &values).map_err(|error| self.permanent(format!("env {name}: {error}")))?;
+                let value = template::text(template, &values).map_err(|error| self.permanent(&format!("env {name}: {error}")))?;
                 env.push((name.clone(), value));
             }
         }
@@ -79,7 +79,7 @@ impl CommandStep {
         env.push(("REPLAY_ATTEMPT".to_owned(), cx.attempt().to_string()));
         env.push(("REPLAY_IDEMPOTENCY_KEY".to_owned(), key));
         if let Some((name, _)) = env.iter().find(|(_, value)| value.contains('\0')) {
-            return Err(self.permanent(format!("the environment variable {name} would hold a NUL character")));
+            return Err(self.permanent(&format!("the environment variable {name} would hold a NUL character")));
         }
         Ok(env)
     }
@@ -96,7 +96,7 @@ impl CommandStep {
                 _ => String::new(),
             };
             let start: String = String::from_utf8_lossy(&stdout[..stdout.len().min(200)]).chars().take(80).collect();
-            self.permanent(format!("{name} did not print a JSON object{place}: {}", start.trim()))
+            self.permanent(&format!("{name} did not print a JSON object{place}: {}", start.trim()))
         })?;
         if !value.is_object() {
             let kind = match &value {
@@ -107,10 +107,10 @@ impl CommandStep {
                 Value::Array(_) => "an array",
                 Value::Object(_) => "an object",
             };
-            return Err(self.permanent(format!("{name} printed {kind} where a JSON object was expected")));
+            return Err(self.permanent(&format!("{name} printed {kind} where a JSON object was expected")));
         }
         if let Some(secret) = self.secrets.found_in(&value) {
-            return Err(self.permanent(format!("{name} printed the secret {secret}; nothing of its output was recorded")));
+            return Err(self.permanent(&format!("{name} printed the secret {secret}; nothing of its output was recorded")));
         }
         Ok(value)
     }
@@ -130,11 +130,11 @@ impl CommandStep {
             std::io::ErrorKind::PermissionDenied => "is not executable; `chmod +x` makes it so".to_owned(),
             _ => format!("cannot be run: {error}"),
         };
-        self.permanent(format!("{} {why}", self.name()))
+        self.permanent(&format!("{} {why}", self.name()))
     }
 
-    fn permanent(&self, message: String) -> StepError {
-        StepError::new(self.secrets.scrub(&message)).permanent()
+    fn permanent(&self, message: &str) -> StepError {
+        StepError::new(self.secrets.scrub(message)).permanent()
     }
 
     fn message(&self, what: String, stderr: &str) -> String {

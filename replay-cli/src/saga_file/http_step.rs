@@ -41,7 +41,7 @@ impl HttpStep {
 
     pub(super) async fn run(&self, cx: &StepContext, context: Context) -> StepResult<Context> {
         let client = self.client.get_or_init(|| client(self.allow_hosts.clone()));
-        let client = client.as_ref().map_err(|error| self.permanent(format!("no HTTP client: {error}")))?;
+        let client = client.as_ref().map_err(|error| self.permanent(&format!("no HTTP client: {error}")))?;
         let values = Values::new(cx, &context, &self.secrets).for_templates();
         let url = self.url(&values)?;
         let mut request = client.request(self.http.method.clone(), url.clone()).header("Idempotency-Key", cx.idempotency_key());
@@ -49,11 +49,11 @@ impl HttpStep {
             request = request.header("traceparent", trace);
         }
         for (name, template) in &self.http.headers {
-            let value = template::text(template, &values).map_err(|error| self.permanent(format!("header {name}: {error}")))?;
+            let value = template::text(template, &values).map_err(|error| self.permanent(&format!("header {name}: {error}")))?;
             request = request.header(name, value);
         }
         if let Some(body) = &self.http.json {
-            request = request.json(&template::json(body, &values).map_err(|error| self.permanent(format!("json: {error}")))?);
+            request = request.json(&template::json(body, &values).map_err(|error| self.permanent(&format!("json: {error}")))?);
         }
         let response = request.send().await.map_err(|error| self.not_answered(&url, error))?;
         let status = response.status();
@@ -65,20 +65,20 @@ impl HttpStep {
     }
 
     fn url(&self, values: &minijinja::Value) -> StepResult<Url> {
-        let text = template::url(&self.http.url.text, values).map_err(|error| self.permanent(format!("url: {error}")))?;
-        let url = Url::parse(&text).map_err(|error| self.permanent(format!("`{text}` is not a URL: {error}; nothing was sent")))?;
+        let text = template::url(&self.http.url.text, values).map_err(|error| self.permanent(&format!("url: {error}")))?;
+        let url = Url::parse(&text).map_err(|error| self.permanent(&format!("`{text}` is not a URL: {error}; nothing was sent")))?;
         if self.http.url.allows(&url, &self.allow_hosts) {
             return Ok(url);
         }
         let host = host_of(&url).unwrap_or_default();
-        Err(self.permanent(format!("the host `{host}` is not in `allow_hosts`; nothing was sent")))
+        Err(self.permanent(&format!("the host `{host}` is not in `allow_hosts`; nothing was sent")))
     }
 
     async fn body(&self, url: &Url, mut response: Response) -> StepResult<BytesMut> {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.not_answered(url, error))? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(self.permanent(format!("{} answered with more than 8 MiB", self.name(url))));
+                return Err(self.permanent(&format!("{} answered with more than 8 MiB", self.name(url))));
             }
             body.extend_from_slice(&chunk);
         }
@@ -90,20 +90,20 @@ impl HttpStep {
             return Ok(context);
         }
         let answer =
-            json::parse_value(body).map_err(|error| self.permanent(format!("{} did not answer with JSON: {error}", self.name(url))))?;
+            json::parse_value(body).map_err(|error| self.permanent(&format!("{} did not answer with JSON: {error}", self.name(url))))?;
         let mut value = context.into_value();
         for (to, from) in &self.http.save {
             let Some(found) = from.get(&answer) else {
-                return Err(self.permanent(format!("{} answered without `{from}`, which `save` wants for `{to}`", self.name(url))));
+                return Err(self.permanent(&format!("{} answered without `{from}`, which `save` wants for `{to}`", self.name(url))));
             };
             if let Some(secret) = self.secrets.found_in(found) {
                 return Err(
-                    self.permanent(format!("{} answered with the secret {secret} at `{from}`; it was not recorded", self.name(url)))
+                    self.permanent(&format!("{} answered with the secret {secret} at `{from}`; it was not recorded", self.name(url)))
                 );
             }
-            to.set(&mut value, found.clone()).map_err(|error| self.permanent(format!("`{to}` cannot be set: {error}")))?;
+            to.set(&mut value, found.clone()).map_err(|error| self.permanent(&format!("`{to}` cannot be set: {error}")))?;
         }
-        Context::from_value(value).ok_or_else(|| self.permanent("the context is no longer an object".to_owned()))
+        Context::from_value(value).ok_or_else(|| self.permanent("the context is no longer an object"))
     }
 
     /// A failure on the way: whether the request had its effect is not known, so only the idempotency key makes it safe to repeat.
@@ -132,8 +132,8 @@ impl HttpStep {
         self.rules.failure(self.secrets.scrub(&message), &[code.to_string(), format!("{}xx", code / 100)], passing)
     }
 
-    fn permanent(&self, message: String) -> StepError {
-        StepError::new(self.secrets.scrub(&message)).permanent()
+    fn permanent(&self, message: &str) -> StepError {
+        StepError::new(self.secrets.scrub(message)).permanent()
     }
 
     /// The request in words, without the query, which may hold what is nobody's business.

@@ -1,6 +1,6 @@
 //! Templates: minijinja, strict about what is not defined.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
 use minijinja::{
     Environment, UndefinedBehavior,
@@ -149,7 +149,7 @@ pub(super) fn percent_encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -119,6 +119,7 @@ fn settings_come_from_the_nearest_place_and_say_so() {
         Ran::from(command.output().unwrap()).exits(0).json()["settings"][0].clone()
     };
     assert!(show(&["--storage-url", "sqlite:given.db"], true)["source"].as_str().unwrap().contains("--storage-url"));
+    assert_eq!(show(&["--storage", "memory"], true)["source"], json!("--storage"));
     assert!(show(&[], true)["source"].as_str().unwrap().contains("REPLAY_STORAGE_URL"));
     assert_eq!(show(&[], false)["value"], json!("memory:"));
     let eu = show(&["--profile", "eu"], false);

@@ -33,26 +33,26 @@ impl<'a> Place<'a> {
         let at = error.location().unwrap_or(Location::UNKNOWN);
         match error.without_snippet() {
             Yaml::SerdeUnknownField { field, expected, .. } => {
-                let wrong = self.at(at, format!("there is no key `{field}` here"));
+                let wrong = self.at(at, &format!("there is no key `{field}` here"));
                 match suggest::hint(field, expected) {
                     Some(hint) => wrong.hint(hint),
                     None => wrong,
                 }
             }
-            Yaml::SerdeMissingField { field, .. } => self.at(at, format!("the key `{field}` is missing")),
+            Yaml::SerdeMissingField { field, .. } => self.at(at, &format!("the key `{field}` is missing")),
             other => {
                 let text = other.to_string();
                 // The place is said in front, so the parser need not repeat it.
                 let text = text.split(" at line ").next().unwrap_or(&text);
                 let text = text.strip_prefix("error: ").unwrap_or(text);
-                self.at(at, text.trim().to_owned())
+                self.at(at, text.trim())
             }
         }
     }
 
     /// An error about the value `at`.
-    pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> Error {
-        self.at(at.referenced, message.into())
+    pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl AsRef<str>) -> Error {
+        self.at(at.referenced, message.as_ref())
     }
 
     /// `error`, which is about the value `at`.
@@ -72,7 +72,7 @@ impl<'a> Place<'a> {
         parse_duration(&text.value).map_err(|error| self.wrap(text, &error))
     }
 
-    fn at(&self, at: Location, message: String) -> Error {
+    fn at(&self, at: Location, message: &str) -> Error {
         let (line, column) = (at.line(), at.column());
         if line == 0 {
             return Error::invalid(OPERATION, format!("{}: {message}", self.file));
