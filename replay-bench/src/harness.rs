@@ -92,6 +92,12 @@ impl Samples {
         median(&self.0)
     }
 
+    /// The largest if more is better, else the smallest.
+    pub(crate) fn best(&self, more_is_better: bool) -> f64 {
+        let pick = if more_is_better { f64::max } else { f64::min };
+        self.0.iter().copied().reduce(pick).unwrap_or(f64::NAN)
+    }
+
     /// Half the distance between the smallest and the largest, in percent of the median.
     pub(crate) fn spread(&self) -> f64 {
         let (min, max) = self.0.iter().fold((f64::MAX, f64::MIN), |(min, max), value| (min.min(*value), max.max(*value)));
@@ -150,6 +156,7 @@ mod tests {
         assert!((figure.median() - 6.0).abs() < 1e-9);
         assert!((figure.ratio(&floor) - 2.0).abs() < 1e-9);
         assert!((Samples(vec![1.0, 3.0]).median() - 2.0).abs() < 1e-9);
+        assert!((figure.best(false) - 2.0).abs() < 1e-9 && (figure.best(true) - 40.0).abs() < 1e-9);
         assert!((Samples(vec![9.0, 10.0, 11.0]).spread() - 10.0).abs() < 1e-9);
     }
 }

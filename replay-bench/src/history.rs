@@ -22,6 +22,7 @@ pub(crate) fn instant(sequence: usize) -> Outcome<DateTime<Utc>> {
 pub(crate) async fn long_saga(store: &Store, id: &SagaId, outline: &Arc<Outline>, context: &Bytes, records: usize) -> Outcome {
     let last = u32::try_from(outline.steps().len())?.saturating_sub(1);
     let mut prev = None;
+    let mut completed = StepRanges::default();
     let mut batch = Vec::with_capacity(BATCH);
     for sequence in 1..=records {
         let step = u32::try_from(sequence)?.saturating_sub(1).min(last);
@@ -30,7 +31,10 @@ pub(crate) async fn long_saga(store: &Store, id: &SagaId, outline: &Arc<Outline>
         meta.status = SagaStatus::Executing;
         meta.step = Some(step);
         meta.next = StepRanges::one(step);
-        meta.completed = (0..step).collect();
+        if completed.len() < step as usize {
+            completed.push(step - 1);
+        }
+        meta.completed = completed.clone();
         meta.prev_digest = prev.unwrap_or(meta.prev_digest);
         let record = SnapshotRecord::seal(meta, context.clone());
         prev = Some(record.digest());

@@ -38,14 +38,16 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) median: f64,
+    /// Of all rounds: what the machine can do when nothing else runs on it.
+    pub(crate) best: f64,
     /// Half the distance between the smallest and the largest, in percent of the median.
     pub(crate) spread_percent: f64,
     pub(crate) rounds: usize,
 }
 
 impl Measured {
-    fn of(samples: &Samples) -> Self {
-        Self { median: samples.median(), spread_percent: samples.spread(), rounds: samples.0.len() }
+    fn of(samples: &Samples, more_is_better: bool) -> Self {
+        Self { median: samples.median(), best: samples.best(more_is_better), spread_percent: samples.spread(), rounds: samples.0.len() }
     }
 }
 
@@ -130,11 +132,11 @@ impl Row {
 
     /// Takes what was measured, and judges it.
     pub(crate) fn measured(mut self, (figure, floor): &(Samples, Samples), floor_is: &str) -> Self {
-        self.floor = Some(Measured::of(floor));
+        self.floor = Some(Measured::of(floor, self.more_is_better));
         self.floor_is = Some(floor_is.to_owned());
         // A floor of nothing has no ratio.
         self.ratio = Some(figure.ratio(floor)).filter(|ratio| ratio.is_finite());
-        self.figure = Some(Measured::of(figure));
+        self.figure = Some(Measured::of(figure, self.more_is_better));
         self.verdict = self.judge();
         self
     }

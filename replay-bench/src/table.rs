@@ -49,11 +49,13 @@ fn targets(row: &Row) -> String {
 /// One row as a line of plain text.
 pub(crate) fn line(row: &Row) -> String {
     let median = |measured: Option<crate::report::Measured>| optional(measured.map(|measured| measured.median));
+    let best = optional(row.figure.map(|figure| figure.best));
     let spread = row.figure.map_or_else(String::new, |figure| format!("±{:.0}%", figure.spread_percent));
     let mut line = format!(
-        "{:<34} {:>10} {:<9} {:>6} {:>10} {:>7}  {:<12} {}",
+        "{:<38} {:>10} {:>10} {:<8} {:>6} {:>10} {:>6}  {:<12} {}",
         row.name,
         median(row.figure),
+        best,
         row.unit,
         spread,
         median(row.floor),
@@ -69,7 +71,9 @@ pub(crate) fn line(row: &Row) -> String {
 
 /// What stands above the lines.
 pub(crate) fn heading() -> String {
-    format!("{:<34} {:>10} {:<9} {:>6} {:>10} {:>7}  {:<12} targets", "row", "figure", "unit", "spread", "floor", "ratio", "verdict")
+    let columns = ["figure", "best", "unit", "spread", "floor", "ratio", "verdict"];
+    let [figure, best, unit, spread, floor, ratio, verdict] = columns;
+    format!("{:<38} {figure:>10} {best:>10} {unit:<8} {spread:>6} {floor:>10} {ratio:>6}  {verdict:<12} targets", "row")
 }
 
 /// What stands below the lines: the floors and the machine.
@@ -79,7 +83,7 @@ pub(crate) fn footing(report: &Report) -> String {
     text.push_str("\nfloors:\n");
     for row in &report.rows {
         if let Some(floor) = &row.floor_is {
-            let _ = writeln!(text, "{:<34} {floor}", row.name);
+            let _ = writeln!(text, "{:<38} {floor}", row.name);
         }
     }
     let _ = writeln!(
@@ -95,17 +99,17 @@ pub(crate) fn footing(report: &Report) -> String {
 
 /// Each row beside the same one of an earlier run.
 pub(crate) fn comparison(base: &Report, now: &Report) -> String {
-    let mut text = format!("{:<34} {:>10} {:>10} {:>8}   ratio to the floor\n", "row", "before", "now", "change");
+    let mut text = format!("{:<38} {:>10} {:>10} {:>8}   ratio to the floor\n", "row", "before", "now", "change");
     for row in &now.rows {
         let before = base.rows.iter().find(|before| before.name == row.name);
         let Some((before, (was, is))) = before.and_then(|before| Some((before, before.figure.zip(row.figure)?))) else {
-            let _ = writeln!(text, "{:<34} {:>10} {:>10}", row.name, "-", optional(row.figure.map(|figure| figure.median)));
+            let _ = writeln!(text, "{:<38} {:>10} {:>10}", row.name, "-", optional(row.figure.map(|figure| figure.median)));
             continue;
         };
         let change = (is.median / was.median - 1.0) * 100.0;
         let _ = writeln!(
             text,
-            "{:<34} {:>10} {:>10} {change:>+7.1}%   {} -> {}",
+            "{:<38} {:>10} {:>10} {change:>+7.1}%   {} -> {}",
             row.name,
             digits(was.median),
             digits(is.median),
