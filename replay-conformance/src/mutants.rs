@@ -36,6 +36,8 @@ mutants! {
     ClaimsWhatIsNotPinned => "store::has_its_pinned_capabilities",
     /// Takes a record whose sequence is not the next one.
     AcceptsSequenceGap => "append::refuses_a_gap",
+    /// Takes a record that follows another one than the newest.
+    IgnoresPredecessor => "append::refuses_a_record_that_does_not_follow_the_newest",
     /// Takes any sequence for a saga that has no record.
     AcceptsAnyFirstSequence => "append::refuses_a_saga_that_does_not_begin_at_one",
     /// Refuses a record that is stored already.

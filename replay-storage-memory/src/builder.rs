@@ -38,8 +38,8 @@ impl MemoryBuilder {
 
     /// Sets the clock that judges when cells expire and says when log entries were taken.
     #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use chrono::{DateTime, Utc};
 use replay_core::{
-    Error, ErrorKind, Result, SnapshotRecord,
+    Digest, Error, ErrorKind, Result, SnapshotRecord,
     storage::{At, Order, SnapshotQuery, check_next},
 };
 
@@ -65,17 +65,17 @@ impl History {
         self.records.len()
     }
 
-    /// Checks that `record` may follow the sequence `last`, or is stored already; gives whether it is new.
-    fn check(&self, record: &SnapshotRecord, last: u64) -> Result<bool> {
+    /// Checks that `record` may follow the record with the sequence and digest `last`, or is stored already; gives whether it is new.
+    fn check(&self, record: &SnapshotRecord, last: Option<(u64, Digest)>) -> Result<bool> {
         if self.find(record.sequence).is_some_and(|stored| stored.digest() == record.digest()) {
             return Ok(false);
         }
-        check_next(record, Some(last))?;
+        check_next(record, last)?;
         Ok(true)
     }
 
-    fn last(&self) -> u64 {
-        self.newest().map_or(0, |newest| newest.sequence)
+    fn last(&self) -> Option<(u64, Digest)> {
+        self.newest().map(|newest| (newest.sequence, newest.digest()))
     }
 
     pub(crate) fn append(&mut self, record: SnapshotRecord) -> Result<()> {
@@ -90,10 +90,10 @@ impl History {
         let mut last = self.last();
         for record in &records {
             if self.check(record, last)? {
-                last = record.sequence;
+                last = Some((record.sequence, record.digest()));
             }
         }
-        let stored = self.last();
+        let stored = self.newest().map_or(0, |newest| newest.sequence);
         records.into_iter().filter(|record| record.sequence > stored).for_each(|record| self.push(record));
         Ok(())
     }
@@ -106,10 +106,6 @@ impl History {
     }
 
     fn find(&self, sequence: u64) -> Option<&SnapshotRecord> {
-        // Every append asks for a record that is not there yet; a search for it would cost more the longer the history is.
-        if sequence > self.last() {
-            return None;
-        }
         // Without gaps, the position follows from the first sequence.
         let first = self.records.front()?.sequence;
         let guess = usize::try_from(sequence.checked_sub(first)?).ok().and_then(|at| self.records.get(at));

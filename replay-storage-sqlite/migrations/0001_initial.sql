@@ -30,6 +30,7 @@ CREATE INDEX sagas_by_origin ON sagas (namespace, origin, started_at, saga_id) W
 CREATE TABLE heads (
     saga_no    INTEGER PRIMARY KEY,
     sequence   INTEGER NOT NULL,
+    digest     BLOB NOT NULL,
     updated_at INTEGER NOT NULL,
     step       TEXT,
     status     INTEGER NOT NULL,

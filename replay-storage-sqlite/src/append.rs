@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use replay_core::{Error, ErrorKind, Result, SagaId, SnapshotMeta, SnapshotRecord, storage::check_next};
+use replay_core::{Digest, Error, ErrorKind, Result, SagaId, SnapshotMeta, SnapshotRecord, storage::check_next};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) fn append(session: &mut Session, namespace: &str, records: &[Snapshot
 /// Appends records of one saga, all or none.
 fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRecord]) -> Result<Result<()>> {
     let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Ok(())) };
-    let without_gap = records.windows(2).all(|pair| pair[0].sequence.checked_add(1) == Some(pair[1].sequence));
+    let without_gap = records.windows(2).all(|pair| check_next(pair[1], Some((pair[0].sequence, pair[0].digest()))).is_ok());
     if without_gap && first.sequence > 1 && i64::try_from(last.sequence).is_ok() {
         let number = match session.remembered_saga(&first.saga_id) {
             None => session.find_saga(namespace, &first.saga_id)?,
@@ -46,7 +46,7 @@ fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRe
         };
         // By far the most appends end here. The comparison is with the database, for other processes append too.
         if let Some(number) = number
-            && advance(session.connection(), number, first.sequence - 1, last).map_err(during(OPERATION))?
+            && advance(session.connection(), number, first, last).map_err(during(OPERATION))?
         {
             insert_all(session, namespace, number, records)?;
             return Ok(Ok(()));
@@ -74,6 +74,7 @@ fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRe
 struct Saga {
     number: i64,
     sequence: u64,
+    digest: Digest,
     status: u8,
     facets: i64,
 }
@@ -81,9 +82,17 @@ struct Saga {
 impl Saga {
     fn read(connection: &Connection, number: i64) -> Result<Self> {
         connection
-            .prepare_cached("SELECT sequence, status, facets FROM heads WHERE saga_no = ?1")
+            .prepare_cached("SELECT sequence, digest, status, facets FROM heads WHERE saga_no = ?1")
             .and_then(|mut select| {
-                select.query_row([number], |row| Ok(Self { number, sequence: row.get(0)?, status: row.get(1)?, facets: row.get(2)? }))
+                select.query_row([number], |row| {
+                    Ok(Self {
+                        number,
+                        sequence: row.get(0)?,
+                        digest: Digest::from_bytes(row.get(1)?),
+                        status: row.get(2)?,
+                        facets: row.get(3)?,
+                    })
+                })
             })
             .map_err(during(OPERATION))
     }
@@ -102,10 +111,13 @@ impl Saga {
             self.change_facets(connection, namespace, newest)?;
         }
         connection
-            .prepare_cached("UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3, status = ?4, facets = ?5 WHERE saga_no = ?6")
+            .prepare_cached(
+                "UPDATE heads SET sequence = ?1, digest = ?2, updated_at = ?3, step = ?4, status = ?5, facets = ?6 WHERE saga_no = ?7",
+            )
             .and_then(|mut update| {
                 let step = newest.step_name();
-                update.execute((newest.sequence, micros(newest), step, newest.status.code(), facets, self.number))
+                let digest = newest.digest();
+                update.execute((newest.sequence, digest.as_bytes(), micros(newest), step, newest.status.code(), facets, self.number))
             })
             .map_err(failed)?;
         Ok(())
@@ -145,8 +157,8 @@ fn split_off_stored<'a>(
 ) -> Result<Result<Vec<&'a SnapshotRecord>>> {
     let mut new: Vec<&SnapshotRecord> = Vec::new();
     for record in records {
-        let last = new.last().map(|record| record.sequence).or(saga.map(|saga| saga.sequence));
-        if last.is_none_or(|last| record.sequence > last) {
+        let last = new.last().map(|record| (record.sequence, record.digest())).or(saga.map(|saga| (saga.sequence, saga.digest)));
+        if last.is_none_or(|(last, _)| record.sequence > last) {
             match check_next(record, last) {
                 Ok(()) => new.push(record),
                 Err(conflict) => return Ok(Err(conflict)),
@@ -161,7 +173,7 @@ fn split_off_stored<'a>(
             },
         };
         if !is_stored {
-            let expected = last.map_or(1, |last| last + 1);
+            let expected = last.map_or(1, |(last, _)| last + 1);
             return Ok(Err(Error::new(ErrorKind::Conflict, OPERATION)
                 .with("saga", &record.saga_id)
                 .with("sequence", record.sequence)
@@ -180,14 +192,24 @@ fn stored_header(connection: &Connection, number: i64, sequence: u64) -> Result<
         .map_err(during(OPERATION))
 }
 
-/// Moves the head from `expected` to `newest`; says whether it stood there, and nothing else changes that a saga is found by.
-fn advance(connection: &Connection, number: i64, expected: u64, newest: &SnapshotRecord) -> rusqlite::Result<bool> {
+/// Moves the head from before `first` to `newest`; says whether it stood there, and nothing else changes that a saga is found by.
+fn advance(connection: &Connection, number: i64, first: &SnapshotRecord, newest: &SnapshotRecord) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
-            "UPDATE heads SET sequence = ?1, updated_at = ?2, step = ?3
-             WHERE saga_no = ?4 AND sequence = ?5 AND status = ?6 AND facets = ?7",
+            "UPDATE heads SET sequence = ?1, digest = ?2, updated_at = ?3, step = ?4
+             WHERE saga_no = ?5 AND sequence = ?6 AND digest = ?7 AND status = ?8 AND facets = ?9",
         )?
-        .execute((newest.sequence, micros(newest), newest.step_name(), number, expected, newest.status.code(), row::facets(newest)))?;
+        .execute((
+            newest.sequence,
+            newest.digest().as_bytes(),
+            micros(newest),
+            newest.step_name(),
+            number,
+            first.sequence - 1,
+            first.prev_digest.as_bytes(),
+            newest.status.code(),
+            row::facets(newest),
+        ))?;
     Ok(changed == 1)
 }
 
@@ -212,8 +234,18 @@ fn create(session: &mut Session, namespace: &str, first: &SnapshotRecord, newest
             ":origin": newest.origin.as_ref().map(|origin| origin.saga_id.as_str()),
         })?;
     connection
-        .prepare_cached("INSERT INTO heads (saga_no, sequence, updated_at, step, status, facets) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((number, newest.sequence, micros(newest), newest.step_name(), newest.status.code(), row::facets(newest)))?;
+        .prepare_cached(
+            "INSERT INTO heads (saga_no, sequence, digest, updated_at, step, status, facets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute((
+            number,
+            newest.sequence,
+            newest.digest().as_bytes(),
+            micros(newest),
+            newest.step_name(),
+            newest.status.code(),
+            row::facets(newest),
+        ))?;
     insert_labels(connection, namespace, number, started_at, newest)?;
     session.remember_saga(&newest.saga_id, number);
     Ok(number)

@@ -135,14 +135,17 @@ impl SqliteBuilder {
     }
 
     fn open_here(self) -> Result<Sqlite> {
+        // Readers open later, when the working folder may be another one.
+        let path = std::path::absolute(&self.path)
+            .map_err(|e| Error::new(ErrorKind::Unavailable, OPERATION).message("the path cannot be made absolute").caused_by(e))?;
         let writer = if self.read_only {
-            connect::check_readable(&self.path, self.busy_timeout)?;
+            connect::check_readable(&path, self.busy_timeout)?;
             None
         } else {
-            let connection = connect::writer(&self.path, self.durability, self.busy_timeout)?;
+            let connection = connect::writer(&path, self.durability, self.busy_timeout)?;
             Some(Writer::new(connection, self.busy_timeout).map_err(error::during(OPERATION))?)
         };
-        let readers = Readers::new(&self.path, self.busy_timeout);
+        let readers = Readers::new(&path, self.busy_timeout);
         Ok(Sqlite::from_shared(Shared::new(self.path, self.namespace, self.clock, writer, readers)))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
 use replay_core::{
-    Error, ErrorKind, Result, SagaId, SnapshotRecord,
+    Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord,
     storage::{At, Order, PruneReport, PruneRequest, PruneScope, SagaCursor, SagaQuery, SagaSummary, SnapshotQuery, check_next},
 };
 
@@ -68,8 +68,8 @@ impl Saga {
         self.records.values().next_back()
     }
 
-    fn last(&self) -> Option<u64> {
-        self.newest().map(|newest| newest.sequence)
+    fn last(&self) -> Option<(u64, Digest)> {
+        self.newest().map(|newest| (newest.sequence, newest.digest()))
     }
 
     /// The records that may go by `scope`, the oldest first.
@@ -83,7 +83,7 @@ impl Saga {
         };
         let is_live = self.newest().is_some_and(|newest| !newest.status.is_terminal());
         let checkpoint = self.records.values().rfind(|record| is_live && record.is_checkpoint()).map(|record| record.sequence);
-        let is_newest = |record: &&SnapshotRecord| Some(record.sequence) == self.last();
+        let is_newest = |record: &&SnapshotRecord| self.newest() == Some(*record);
         let others = |record: &&&SnapshotRecord| !is_newest(record) && Some(record.sequence) != checkpoint;
         let mut goes: Vec<_> = asked.iter().filter(others).copied().collect();
         if !is_live && goes.len() + 1 == self.records.len() {
@@ -116,7 +116,7 @@ impl Index {
 
     /// The records that are not stored yet, if all of them may be: those of one saga are in order, and a repeated one is left out.
     pub(crate) fn check(&self, records: Vec<SnapshotRecord>) -> Result<Vec<SnapshotRecord>> {
-        let mut last: BTreeMap<SagaId, u64> = BTreeMap::new();
+        let mut last: BTreeMap<SagaId, (u64, Digest)> = BTreeMap::new();
         let mut fresh = Vec::new();
         for record in records {
             let saga = self.sagas.get(&record.saga_id);
@@ -125,7 +125,7 @@ impl Index {
                 continue;
             }
             check_next(&record, last.get(&record.saga_id).copied().or_else(|| saga.and_then(Saga::last)))?;
-            last.insert(record.saga_id.clone(), record.sequence);
+            last.insert(record.saga_id.clone(), (record.sequence, record.digest()));
             fresh.push(record);
         }
         Ok(fresh)

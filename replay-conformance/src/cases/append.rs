@@ -1,5 +1,6 @@
 //! Compare-and-append is the fence: sequences without gaps, one record each, all or none per saga.
 
+use chrono::TimeDelta;
 use replay_core::{Retry, SagaStatus, storage::SagaQuery};
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
 cases!("append", Needs::Snapshots;
     keeps_what_it_is_given,
     refuses_a_gap,
+    refuses_a_record_that_does_not_follow_the_newest,
     refuses_a_saga_that_does_not_begin_at_one,
     takes_the_same_record_again,
     takes_an_older_record_again,
@@ -47,6 +49,14 @@ async fn refuses_a_gap(env: Env) {
     let records = records::history("order_1", 3);
     append(&store, [records[0].clone()]).await;
     conflicts(&store, vec![records[2].clone()], 3, 2).await;
+    assert_eq!(sequences(&store, "order_1").await, [1]);
+}
+
+async fn refuses_a_record_that_does_not_follow_the_newest(env: Env) {
+    let store = env.open().await;
+    let (ours, others) = (records::history("order_1", 2), Chain::new("order_1").starting_at(records::start() + TimeDelta::days(1)).take(2));
+    append(&store, [others[0].clone()]).await;
+    conflicts(&store, vec![ours[1].clone()], 2, 2).await;
     assert_eq!(sequences(&store, "order_1").await, [1]);
 }
 

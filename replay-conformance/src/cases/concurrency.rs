@@ -78,7 +78,7 @@ async fn of_64_writers_one_wins_each_sequence(env: Env) {
         let stored = history(&store, "order_1").await;
         assert_eq!(stored.len() as u64, sequence);
         assert_eq!(stored.last(), winners.first(), "the winner is what is stored");
-        chain.next_record();
+        chain.go_on_after(stored.last());
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use futures::{StreamExt, stream, stream::BoxStream};
 use parking_lot::MappedMutexGuard;
 use replay_core::{
-    Error, Payload, Result, Retry, SagaId, SnapshotRecord,
+    Digest, Error, Payload, Result, Retry, SagaId, SnapshotRecord,
     storage::{At, Capabilities, Order, PruneReport, PruneRequest, SagaQuery, SagaSummary, SnapshotQuery, SnapshotStorage, check_next},
 };
 
@@ -85,6 +85,7 @@ impl Reference {
         let saga = world.sagas.get(key);
         let mut last = saga.map(|saga| if self.has(Mutant::PruneForgetsFence) { saga.records.len() as u64 } else { saga.last });
         let stored_last = last;
+        let mut tip = saga.and_then(|saga| saga.records.last()).map_or(Digest::ZERO, SnapshotRecord::digest);
         let mut fresh = Vec::new();
         for record in records {
             let stored = saga.and_then(|saga| saga.records.iter().find(|stored| stored.sequence == record.sequence));
@@ -108,14 +109,15 @@ impl Reference {
                 || (self.has(Mutant::AcceptsAnyFirstSequence) && last.is_none());
             let ended = self.has(Mutant::RefusesAfterTheEnd) && saga.is_some_and(|saga| saga.head.status.is_terminal());
             let wrong_expected = self.has(Mutant::NamesWrongExpected);
-            if let Err(error) =
-                check_next(record, if ended { Some(0) } else { last }).or_else(|error| if allowed { Ok(()) } else { Err(error) })
-            {
+            let after = if self.has(Mutant::IgnoresPredecessor) { record.prev_digest } else { tip };
+            let newest = if ended { Some(0) } else { last }.map(|last| (last, after));
+            if let Err(error) = check_next(record, newest).or_else(|error| if allowed { Ok(()) } else { Err(error) }) {
                 self.refuse(world, key, record, fresh);
-                let expected = check_next(record, stored_last).err().filter(|_| wrong_expected);
+                let expected = check_next(record, stored_last.map(|last| (last, tip))).err().filter(|_| wrong_expected);
                 return Err(self.retryable(expected.unwrap_or(error)));
             }
             last = Some(record.sequence);
+            tip = record.digest();
             fresh.push(record.clone());
         }
         Ok(fresh)

@@ -1,6 +1,6 @@
 //! Starting a saga, and recognising a start that was made before.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -26,7 +26,8 @@ impl Runner {
     ///
     /// # Errors
     /// - `Conflict`: the id exists and is not the same start, or this runner runs it right now. `Busy`: another runner does.
-    /// - `LimitExceeded`, `Invalid`: the context is too large, or cannot become JSON.
+    /// - `LimitExceeded`, `Invalid`: the context is too large, or cannot become JSON; more than 64 labels or external refs, or one
+    ///   that is longer than 1,024 bytes.
     /// - The store's own errors, if a snapshot cannot be captured. Nothing more is executed then; the saga can be resumed.
     ///
     /// That the saga fails is no error but told by the report.
@@ -44,6 +45,11 @@ impl Runner {
         let recorded_policy = options.policy.map(Arc::new);
         let mut labels = options.labels;
         saga.definition().label(&mut labels, &context)?;
+        check_words("label", &labels)?;
+        check_words("external ref", &options.external_refs)?;
+        if options.actor.as_ref().is_some_and(|actor| actor.len() > MAX_WORD_BYTES) {
+            return Err(too_long("actor", "the actor's name"));
+        }
         let policy = recorded_policy.clone().unwrap_or_else(|| saga.policy().clone());
         let head = Head {
             saga_id: id.clone(),
@@ -134,4 +140,27 @@ impl Runner {
             duration: Duration::ZERO,
         })
     }
+}
+
+/// The most labels, and the most external refs, that a saga may have: they are part of every snapshot.
+const MAX_WORDS: usize = 64;
+
+/// The longest key or value of a label or an external ref, and the longest actor's name.
+const MAX_WORD_BYTES: usize = 1024;
+
+fn check_words(what: &'static str, words: &BTreeMap<String, String>) -> Result<()> {
+    if words.len() > MAX_WORDS {
+        return Err(Error::new(ErrorKind::LimitExceeded, "start saga").message(format!("it has more than {MAX_WORDS} {what}s")));
+    }
+    match words.iter().find(|(key, value)| key.len().max(value.len()) > MAX_WORD_BYTES) {
+        Some((key, _)) => Err(too_long(what, key)),
+        None => Ok(()),
+    }
+}
+
+fn too_long(what: &'static str, which: &str) -> Error {
+    let which: String = which.chars().take(40).collect();
+    Error::new(ErrorKind::LimitExceeded, "start saga")
+        .message(format!("the {what} `{which}` is longer than {MAX_WORD_BYTES} bytes"))
+        .hint("keep large values in the context")
 }

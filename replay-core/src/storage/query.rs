@@ -343,20 +343,22 @@ pub struct PruneReport {
     pub more: bool,
 }
 
-/// Checks that `records` may be stored after a saga's record `last` (none if it has none), one after the other.
+/// Checks that `record` may be stored after a saga's newest record, given by its sequence and digest; none if the saga has none.
 ///
-/// This is the rule of [`SnapshotStorage::append`](super::SnapshotStorage::append) for records of one saga that are not
-/// stored yet; every store shares it.
+/// This is the rule of [`SnapshotStorage::append`](super::SnapshotStorage::append) for a record that is not stored yet; every store
+/// shares it. The first record of a saga may name any predecessor, for that of a fork is in another saga.
 ///
 /// # Errors
 /// `Conflict` with the facts `saga`, `sequence` and `expected`.
-pub fn check_next(record: &SnapshotRecord, last: Option<u64>) -> Result<()> {
-    let expected = last.map_or(1, |last| last + 1);
-    if record.sequence == expected {
+pub fn check_next(record: &SnapshotRecord, newest: Option<(u64, Digest)>) -> Result<()> {
+    let expected = newest.map_or(1, |(sequence, _)| sequence.saturating_add(1));
+    let follows = newest.is_none_or(|(_, digest)| digest == record.prev_digest);
+    if record.sequence == expected && follows {
         return Ok(());
     }
-    Err(Error::new(crate::ErrorKind::Conflict, "append")
+    let conflict = Error::new(crate::ErrorKind::Conflict, "append")
         .with("saga", &record.saga_id)
         .with("sequence", record.sequence)
-        .with("expected", expected))
+        .with("expected", expected);
+    Err(if record.sequence == expected { conflict.message("it does not follow the saga's newest record") } else { conflict })
 }

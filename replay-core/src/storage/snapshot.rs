@@ -25,13 +25,15 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Appends records, which may be of several sagas; those of one saga are in order of their sequence.
     ///
-    /// Per saga all are stored or none, and only if each sequence is the next one (1 for a saga that does not exist).
+    /// Per saga all are stored or none, and only if each sequence is the next one (1 for a saga that does not exist)
+    /// and each record but the saga's first names the digest of the one before it, so that a runner of a history that was deleted
+    /// cannot write to another one with its id; see [`check_next`](super::check_next).
     /// Records of several sagas may be mixed. A record that is already stored with the same digest counts as appended, so that an
     /// ambiguous append may be repeated; one that was stored and pruned is a `Conflict`. An empty list does nothing.
     ///
     /// # Errors
     /// - `Conflict` with the facts `saga`, `sequence` (that was refused) and `expected` (the next one): another record has that
-    ///   sequence, or it leaves a gap. Records of other sagas in the same call may have been stored.
+    ///   sequence, it leaves a gap, or it does not follow the newest record. Records of other sagas in the same call may have been stored.
     /// - `Unavailable`, `StoreFull`, `PermissionDenied`, `Timeout`: nothing was stored, unless the retry advice is `Ambiguous`.
     ///
     /// # Cancel safety

@@ -232,3 +232,12 @@ async fn the_name_of_a_manual_snapshot_does_not_stay_with_the_saga() {
     let newest = store.snapshots().load(&id("o"), At::Latest).await.unwrap().unwrap();
     assert_eq!((newest.labels.len(), newest.actor.as_deref()), (1, Some("shop")));
 }
+
+#[tokio::test]
+async fn a_label_that_would_swell_every_snapshot_is_refused_at_the_start() {
+    let (store, journal) = (store().await, Journal::default());
+    let saga = noting(Saga::builder("order").label("note", "/note"), &journal, "a").build().unwrap();
+    let error = runner(&store).start_with(&saga, json!({"note": "x".repeat(2000)}), named("o")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.to_string().contains("`note`") && noted(&journal).is_empty(), "{error}");
+}

@@ -2,16 +2,17 @@
 
 use std::{path::Path, process::Command};
 
-use replay_core::{ErrorKind, Retry, storage::SnapshotStorage};
+use replay_core::{Digest, ErrorKind, Retry, storage::SnapshotStorage};
 use replay_storage_sqlite::Sqlite;
 
 use crate::{
     child,
-    support::{folder, newest, open, record_with},
+    support::{folder, newest, open, record_after},
 };
 
 fn large(sequence: u64) -> replay_core::SnapshotRecord {
-    record_with("a", sequence, format!("{{\"n\":{sequence},\"pad\":\"{}\"}}", "x".repeat(20_000)))
+    let prev = if sequence == 1 { Digest::ZERO } else { large(sequence - 1).digest() };
+    record_after(prev, "a", sequence, format!("{{\"n\":{sequence},\"pad\":\"{}\"}}", "x".repeat(20_000)))
 }
 
 /// Appends until it fails, and gives the last sequence that was acknowledged and the error.

@@ -6,7 +6,7 @@ use replay_core::storage::{LogStorage, SnapshotStorage};
 
 use crate::{
     child,
-    support::{append_up_to, folder, id, newest, open, record},
+    support::{append_up_to, folder, id, newest, next_record, open, record},
 };
 
 const PROCESSES: usize = 6;
@@ -59,12 +59,12 @@ fn processes_that_append_to_one_saga_get_each_sequence_once() {
             let store = open(&folder.join("store.db")).await;
             let won = format!("won by {}", number());
             loop {
-                let next = newest(&store, "contested").await + 1;
+                let record = next_record(&store, "contested", format!("{{\"process\":{}}}", number())).await;
+                let next = record.sequence;
                 if next > APPENDS {
                     return;
                 }
-                let context = format!("{{\"process\":{}}}", number());
-                match store.append(vec![crate::support::record_with("contested", next, context)]).await {
+                match store.append(vec![record]).await {
                     Ok(()) => store.append_log(&won, store_len(&store, &won).await, vec![next.to_string().into()]).await.map(drop).unwrap(),
                     Err(error) => assert!(error.is(replay_core::ErrorKind::Conflict), "{error}"),
                 }

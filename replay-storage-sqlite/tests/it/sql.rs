@@ -7,7 +7,7 @@ use replay_core::{
 };
 use rusqlite::Connection;
 
-use crate::support::{append_up_to, fresh, id, newest, record, record_with};
+use crate::support::{append_up_to, fresh, id, newest, next_record, record};
 
 #[tokio::test]
 async fn a_context_is_queried_with_plain_sql() {
@@ -30,8 +30,9 @@ async fn a_context_is_queried_with_plain_sql() {
 async fn a_context_that_is_no_text_comes_back_as_it_was() {
     let (_folder, path, store) = fresh().await;
     let contexts = [&b"\xff\xfe not UTF-8"[..], b"\"nul \0 inside\"", b"", b"{\"a\":1,\"a\":2, \"b\" : 1.0}"];
-    for (sequence, context) in (1..).zip(contexts) {
-        store.append(vec![record_with("odd", sequence, Bytes::from_static(context))]).await.unwrap();
+    for context in contexts {
+        let record = next_record(&store, "odd", Bytes::from_static(context)).await;
+        store.append(vec![record]).await.unwrap();
     }
     for (sequence, context) in (1..).zip(contexts) {
         let record = store.load(&id("odd"), At::Sequence(sequence)).await.unwrap().unwrap();

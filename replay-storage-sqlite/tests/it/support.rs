@@ -1,14 +1,15 @@
 //! Records to append, and the file they go to.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use chrono::DateTime;
 use replay_core::{
-    Outline, OutlineStep, Phase, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
+    Digest, Outline, OutlineStep, Phase, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
     storage::{At, SnapshotStorage},
 };
 use replay_storage_sqlite::Sqlite;
@@ -43,11 +44,19 @@ pub(crate) fn outline() -> Arc<Outline> {
 }
 
 /// The record that comes at `sequence`: before a step, one millisecond after the one before it.
+/// The record with this sequence of a history that is always the same.
 pub(crate) fn record(saga: &str, sequence: u64) -> SnapshotRecord {
-    record_with(saga, sequence, format!(r#"{{"n":{sequence},"token":"tok_{sequence}"}}"#))
+    record_after(digest_of(saga, sequence - 1), saga, sequence, format!(r#"{{"n":{sequence},"token":"tok_{sequence}"}}"#))
 }
 
-pub(crate) fn record_with(saga: &str, sequence: u64, context: impl Into<Bytes>) -> SnapshotRecord {
+/// The record that follows the newest one of a saga.
+pub(crate) async fn next_record(store: &Sqlite, saga: &str, context: impl Into<Bytes>) -> SnapshotRecord {
+    let newest = store.load(&id(saga), At::Latest).await.expect("it can be read");
+    let (sequence, digest) = newest.map_or((0, Digest::ZERO), |record| (record.sequence, record.digest()));
+    record_after(digest, saga, sequence + 1, context)
+}
+
+pub(crate) fn record_after(prev: Digest, saga: &str, sequence: u64, context: impl Into<Bytes>) -> SnapshotRecord {
     let step = u32::try_from((sequence - 1) % 3).expect("a step");
     let at = START_US + 1000 * i64::try_from(sequence).expect("a sequence");
     let mut meta = SnapshotMeta::new(id(saga), outline(), sequence, DateTime::from_timestamp_micros(at).expect("an instant"));
@@ -55,7 +64,22 @@ pub(crate) fn record_with(saga: &str, sequence: u64, context: impl Into<Bytes>) 
     meta.status = SagaStatus::Executing;
     meta.step = Some(step);
     meta.next = [step].into_iter().collect();
+    meta.prev_digest = prev;
     SnapshotRecord::seal(meta, context.into())
+}
+
+/// The digest of [`record`], which the next one follows; made once each.
+fn digest_of(saga: &str, sequence: u64) -> Digest {
+    static KNOWN: Mutex<BTreeMap<String, Vec<Digest>>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().expect("no test panics with it").get(saga).map_or(0, Vec::len) as u64;
+    if sequence == 0 {
+        return Digest::ZERO;
+    }
+    while known() < sequence {
+        let digest = record(saga, known() + 1).digest();
+        KNOWN.lock().expect("no test panics with it").entry(saga.to_owned()).or_default().push(digest);
+    }
+    KNOWN.lock().expect("no test panics with it")[saga][usize::try_from(sequence - 1).expect("a sequence")]
 }
 
 /// Appends records 1 to `count`, one at a time.
