@@ -106,6 +106,10 @@ impl History {
     }
 
     fn find(&self, sequence: u64) -> Option<&SnapshotRecord> {
+        // Every append asks for a record that is not there yet; a search for it would cost more the longer the history is.
+        if self.newest().is_none_or(|newest| sequence > newest.sequence) {
+            return None;
+        }
         // Without gaps, the position follows from the first sequence.
         let first = self.records.front()?.sequence;
         let guess = usize::try_from(sequence.checked_sub(first)?).ok().and_then(|at| self.records.get(at));
