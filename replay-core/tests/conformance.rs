@@ -24,7 +24,7 @@ impl<const LAYER: usize> Fixture for Layered<LAYER> {
     }
 
     async fn create(clock: ManualClock) -> Result<Self> {
-        Ok(Self(Memory::builder().clock(clock).build()))
+        Ok(Self(Memory::builder().clock(Arc::new(clock)).build()))
     }
 
     async fn open(&self, namespace: Namespace) -> Result<Store> {

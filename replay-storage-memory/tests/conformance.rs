@@ -16,7 +16,7 @@ impl Fixture for InMemory {
     }
 
     async fn create(clock: ManualClock) -> Result<Self> {
-        Ok(Self(Memory::builder().clock(clock).build()))
+        Ok(Self(Memory::builder().clock(std::sync::Arc::new(clock)).build()))
     }
 
     async fn open(&self, namespace: Namespace) -> Result<Store> {

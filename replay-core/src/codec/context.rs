@@ -25,7 +25,7 @@ pub(crate) fn encode<C: Serialize>(context: &C, size_hint: usize) -> Result<Byte
             .with("limit", json::MAX_DEPTH));
     }
     if seen.nulls {
-        refuse_not_finite(context)?
+        refuse_not_finite(context)?;
     }
     Ok(text.into())
 }

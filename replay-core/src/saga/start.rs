@@ -106,13 +106,12 @@ impl Runner {
         if newest.outline != *saga.outline() {
             return conflict("the id is in use by a saga with another definition");
         }
-        let recorded = match newest.input {
-            Some(input) => Some(input),
-            None => {
-                let first = self.0.store.snapshots().load(&newest.saga_id, At::Sequence(1)).await?;
-                first.filter(|first| first.phase == Phase::BeforeStep && first.completed.is_empty()).map(|first| first.content_digest())
-            }
-        };
+        let mut recorded = newest.input;
+        if recorded.is_none() {
+            let first = self.0.store.snapshots().load(&newest.saga_id, At::Sequence(1)).await?;
+            let first = first.filter(|first| first.phase == Phase::BeforeStep && first.completed.is_empty());
+            recorded = first.map(|first| first.content_digest());
+        }
         let Some(recorded) = recorded else {
             return conflict("the id is in use, and what it was started with is not known");
         };
@@ -122,7 +121,7 @@ impl Runner {
         if newest.status.is_terminal() || newest.status == SagaStatus::Parked {
             return self.ended_report(newest);
         }
-        self.resume_here(saga, newest, ResumeOptions { stop, actor, ..ResumeOptions::default() }).await
+        self.resume_here(saga, newest, ResumeOptions { actor, stop, ..ResumeOptions::default() }).await
     }
 
     fn ended_report<C: DeserializeOwned + Send>(&self, newest: &Snapshot) -> Result<RunReport<C>> {

@@ -71,7 +71,7 @@ async fn simulate(seed: u64) -> Result<(), String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let plan = Plan::random(&mut rng);
     let clock = VirtualClock::new();
-    let store = Memory::builder().clock(std::sync::Arc::new(clock.clone())).build().into_store();
+    let store = Memory::builder().clock(Arc::new(clock.clone())).build().into_store();
     let world = Arc::new(World::new(plan, rng, store, clock));
     let ended = live(&world, seed).await;
     if let Some(report) = &ended {

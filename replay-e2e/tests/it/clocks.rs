@@ -45,7 +45,7 @@ fn runner(store: &Store, clock: &VirtualClock) -> Runner {
 fn on_each_store(test: impl AsyncFn(Store, VirtualClock)) {
     clock::runtime().block_on(async {
         let clock = VirtualClock::new();
-        test(Memory::builder().clock(clock.clone()).build().into_store(), clock).await;
+        test(Memory::builder().clock(Arc::new(clock.clone())).build().into_store(), clock).await;
         let dir = tempfile::tempdir().unwrap();
         let clock = VirtualClock::new();
         let sqlite = Sqlite::builder(dir.path().join("store.db")).clock(Arc::new(clock.clone())).open().await.unwrap();
