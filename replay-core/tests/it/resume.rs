@@ -2,7 +2,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use replay_core::{
     Error, ErrorKind, Phase, SagaStatus,
-    saga::{OnCaptureError, ResumeOptions, Saga, SnapshotStrategy, StepError, Stop, StopSignal},
+    saga::{OnCaptureError, ResumeOptions, RunReport, Saga, SnapshotStrategy, StepError, Stop, StopSignal},
     storage::SagaQuery,
 };
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ async fn sc10_of_two_runners_that_resume_one_saga_one_goes_on() {
         let oid = id("o");
         let ended = tokio::join!(left.resume_with(&saga, &oid, force()), right.resume_with(&saga, &oid, force()));
         let ended = [ended.0, ended.1];
-        assert_eq!(ended.iter().filter(|r| r.as_ref().is_ok_and(replay_core::saga::RunReport::is_completed)).count(), 1, "{ended:?}");
+        assert_eq!(ended.iter().filter(|r| r.as_ref().is_ok_and(RunReport::is_completed)).count(), 1, "{ended:?}");
         let kinds: Vec<_> = ended.iter().filter_map(|r| r.as_ref().err().map(Error::kind)).collect();
         assert!(matches!(kinds[..], [ErrorKind::Conflict | ErrorKind::Refused]), "{kinds:?}");
         assert_eq!(noted(&journal).iter().filter(|line| *line == "+ship").count(), 1);
@@ -98,7 +98,7 @@ async fn sc9_one_saga_started_twice_runs_once_and_the_second_gets_its_result() {
     let saga = order(&journal);
     let both = tokio::join!(one.start_with(&saga, json!({}), named("o")), two.start_with(&saga, json!({}), named("o")));
     for ended in [both.0, both.1] {
-        assert!(ended.as_ref().map_or_else(|e| e.is(ErrorKind::Conflict) || e.is(ErrorKind::Busy), replay_core::saga::RunReport::is_completed), "{ended:?}");
+        assert!(ended.as_ref().map_or_else(|e| e.is(ErrorKind::Conflict) || e.is(ErrorKind::Busy), RunReport::is_completed), "{ended:?}");
     }
     assert_eq!(noted(&journal), ["+reserve", "+charge", "+ship"]);
     let again = two.start_with(&saga, json!({}), named("o")).await.unwrap();
@@ -246,7 +246,7 @@ async fn the_same_start_is_recognised_under_every_strategy_and_after_pruning() {
         let options = || named("o").with_policy(policy.clone());
         let both = tokio::join!(one.start_with(&saga, json!({}), options()), two.start_with(&saga, json!({}), options()));
         for ended in [both.0, both.1] {
-            let fine = ended.as_ref().map_or_else(|e| e.is(ErrorKind::Conflict) || e.is(ErrorKind::Busy), replay_core::saga::RunReport::is_completed);
+            let fine = ended.as_ref().map_or_else(|e| e.is(ErrorKind::Conflict) || e.is(ErrorKind::Busy), RunReport::is_completed);
             assert!(fine, "{ended:?}");
         }
         assert!(one.start_with(&saga, json!({}), options()).await.unwrap().is_completed());
