@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ReplayEntry, plan::key_base};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A saga's lineage: the saga that it goes back to, and everything that replays made of that, as a tree.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lineage {
     /// The saga that was asked about.
@@ -33,7 +33,7 @@ impl Lineage {
 }
 
 /// One saga of a lineage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LineageSaga {
     /// The saga.

@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::{
     CheckpointInfo, Lineage, ReplayEntry, ReplayPlan, ReplayRequest, ReplayResult, ReplayStatus, SagaReplay, checkpoint, lineage,
-    log::{Closed, Opened, Opening, ReplayLog},
+    log::{Closed, Opened, Opening, ReplayLog, check_of},
     prepare::Prepared,
 };
 use crate::{
@@ -75,6 +75,7 @@ impl LocalReplay {
             replay_key: request.replay_key.clone(),
             runner: self.runner.id(),
             dry_run: request.dry_run,
+            check: Some(check_of(request, attempt.replay_id)),
             at: attempt.at,
         }
     }

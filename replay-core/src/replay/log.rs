@@ -17,7 +17,7 @@ const ATTEMPTS: u32 = 64;
 const REPEATS: u32 = 3;
 
 /// One replay in the log. Secrets in the override are redacted.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReplayEntry {
     /// The replay.
@@ -65,6 +65,9 @@ pub struct ReplayEntry {
     /// Where the new saga stood when it ended; none while the entry is open.
     #[serde(skip)]
     pub(super) closed: Option<SagaStatus>,
+    /// Tells requests apart that are the same but for what is redacted.
+    #[serde(skip)]
+    pub(super) check: Option<u16>,
 }
 
 impl ReplayEntry {
@@ -75,12 +78,23 @@ impl ReplayEntry {
 
     /// Whether `request` asks for the same as this replay did, as far as the log can tell.
     pub(super) fn is_same(&self, request: &ReplayRequest, redactor: &Redactor) -> bool {
-        self.checkpoint == request.checkpoint
+        self.check.is_none_or(|check| check == check_of(request, self.replay_id))
+            && request.new_id.as_ref().is_none_or(|id| self.new_saga.as_ref() == Some(id))
+            && self.checkpoint == request.checkpoint
             && self.context_override == request.context_override.redacted(redactor)
             && self.keys == request.keys
             && self.compensated == request.compensated
             && self.force_failure == request.force_failure
     }
+}
+
+/// A few bits of the whole request, its secrets included: enough to notice a repeated replay key with another token, and too few to
+/// guess the token by.
+pub(super) fn check_of(request: &ReplayRequest, replay: ReplayId) -> u16 {
+    let steps: Vec<u8> = request.fresh_keys.iter().flat_map(|step| step.bytes().chain([0])).collect();
+    let whole = serde_json::to_vec(&request.context_override).unwrap_or_default();
+    let digest = Digest::of_parts([replay.as_bytes().as_slice(), &whole, &steps]);
+    u16::from_be_bytes([digest.as_bytes()[0], digest.as_bytes()[1]])
 }
 
 /// What is appended, as JSON with its format's version `v`.
@@ -115,6 +129,8 @@ pub(super) struct Opened {
     pub(super) replay_key: Option<Arc<str>>,
     pub(super) runner: RunnerId,
     pub(super) dry_run: bool,
+    #[serde(default)]
+    pub(super) check: Option<u16>,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -153,6 +169,7 @@ impl Opened {
             started_at: self.at,
             ended_at: None,
             closed: None,
+            check: self.check,
         }
     }
 }

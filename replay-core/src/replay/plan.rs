@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Compensated, ForceFailure, KeyPolicy, ReplayRequest};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a replay does with a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepPlan {
     /// It is completed, and is not executed.
@@ -43,7 +43,7 @@ impl fmt::Display for StepPlan {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct PlannedStep {
@@ -64,7 +64,7 @@ pub struct PlannedStep {
 }
 
 /// How the definition that is used differs from the recorded one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DefinitionChange {
     /// The fingerprint at the checkpoint.
@@ -80,7 +80,7 @@ pub struct DefinitionChange {
 }
 
 /// What a replay will do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReplayPlan {
     /// The saga to replay.

@@ -55,7 +55,7 @@ impl fmt::Display for ReplayStatus {
 }
 
 /// How a replay ended. That its saga failed is a result, not an error.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReplayResult {
     /// The replay.
@@ -79,7 +79,7 @@ pub struct ReplayResult {
 }
 
 /// A position that a replay may start from, or could have started from before it expired.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CheckpointInfo {
     /// The snapshot's sequence.

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Phase, SagaId, SagaStatus};
 
 /// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Disposition {
@@ -33,7 +33,7 @@ pub enum Disposition {
 }
 
 /// What became of one step in a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepReport {
     /// The step's name.
@@ -49,7 +49,7 @@ pub struct StepReport {
 }
 
 /// A snapshot that could not be captured in a run that goes on regardless.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MissingCapture {
     /// At which point.
@@ -61,7 +61,7 @@ pub struct MissingCapture {
 }
 
 /// How a run ended. That the saga failed is a report, not an error.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunReport<C> {
     /// The saga.

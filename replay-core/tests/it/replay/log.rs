@@ -155,6 +155,34 @@ impl SnapshotStorage for Stuck {
 }
 
 #[tokio::test]
+async fn rp20_a_replay_key_is_for_one_override_also_where_that_is_a_secret() {
+    let store = store().await;
+    let (_, replay, _) = ran(&store, json!({})).await;
+    let request = |token: &str| {
+        let change = Override::from_assignments(&[format!("payment_token={token}")]).unwrap();
+        ReplayRequest::from_step(id("o"), "ship").with_replay_key("k").with_override(change)
+    };
+    let first = replay.replay(request("tok_a")).await.unwrap();
+    assert!(replay.replay(request("tok_b")).await.unwrap_err().is(ErrorKind::Conflict));
+    let again = replay.replay(request("tok_a")).await.unwrap();
+    assert_eq!((again.existing, again.replay_id), (true, first.replay_id));
+    assert!(replay.replay(request("tok_a").with_new_id(id("elsewhere"))).await.unwrap_err().is(ErrorKind::Conflict));
+}
+
+#[tokio::test]
+async fn what_a_replay_says_can_be_sent_and_read_elsewhere() {
+    let store = store().await;
+    let (_, replay, _) = ran(&store, json!({})).await;
+    let result = replay.replay(ReplayRequest::from_step(id("o"), "ship")).await.unwrap();
+    let sent = serde_json::to_string(&result).unwrap();
+    let read: replay_core::replay::ReplayResult = serde_json::from_str(&sent).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), sent);
+    let entries = replay.replays(&id("o")).await.unwrap();
+    let read: Vec<replay_core::replay::ReplayEntry> = serde_json::from_str(&serde_json::to_string(&entries).unwrap()).unwrap();
+    assert_eq!(read[0].replay_id, result.replay_id);
+}
+
+#[tokio::test]
 async fn rp20_a_replay_that_died_before_its_first_snapshot_begins_again_under_its_key() {
     let store = store().await;
     let (_, replay, journal) = ran(&store, json!({})).await;
