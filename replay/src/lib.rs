@@ -27,5 +27,10 @@ pub mod prelude {
     };
 }
 
+/// The README of the repository, whose code is compiled like this crate's own.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+struct RootReadme;
+
 #[cfg(test)]
 mod tests;
