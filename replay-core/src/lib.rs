@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod chain;
 mod clock;
 mod codec;
 mod error;
@@ -14,6 +15,7 @@ pub mod saga;
 pub mod storage;
 pub mod time_travel;
 
+pub use chain::{BrokenLink, ChainReport, OriginLink, verify_chain};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use id::{Digest, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};

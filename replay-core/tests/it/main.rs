@@ -6,6 +6,7 @@ mod store;
 mod support;
 
 mod capture;
+mod chain;
 mod control;
 mod layer;
 mod replay;

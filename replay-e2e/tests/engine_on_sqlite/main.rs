@@ -8,6 +8,8 @@ mod support;
 
 #[path = "../../../replay-core/tests/it/capture.rs"]
 mod capture;
+#[path = "../../../replay-core/tests/it/chain.rs"]
+mod chain;
 #[path = "../../../replay-core/tests/it/control.rs"]
 mod control;
 #[path = "../../../replay-core/tests/it/replay/mod.rs"]
