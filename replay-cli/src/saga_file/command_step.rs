@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     context::Context,
-    exec::{self, Ended, MAX_OUTPUT_BYTES},
+    exec::{self, Ended, MAX_OUTPUT_BYTES, STDERR_TAIL_BYTES},
     model::Command,
     secrets::Secrets,
     template::{self, Values},
@@ -51,7 +51,8 @@ impl CommandStep {
             Input { saga_id: cx.saga_id().as_str(), step: cx.step(), attempt: cx.attempt(), idempotency_key: &key, context: &context };
         let input = serde_json::to_vec(&input)?;
         let env = self.environment(cx, &context, key)?;
-        let ended = exec::run(&self.command, &self.dir, &env, input).await.map_err(|error| self.not_started(&error))?;
+        let ended =
+            exec::run(&self.command, &self.dir, &env, input, self.secrets.longest()).await.map_err(|error| self.not_started(&error))?;
         if ended.stdout.len() > MAX_OUTPUT_BYTES {
             // It may have failed only because nobody read on.
             return Err(self.permanent(&format!("{} printed more than 8 MiB", self.name())));
@@ -95,7 +96,8 @@ impl CommandStep {
                 (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
                 _ => String::new(),
             };
-            let start: String = String::from_utf8_lossy(&stdout[..stdout.len().min(200)]).chars().take(80).collect();
+            // Scrubbed before it is cut, as half a secret would not be found.
+            let start: String = self.secrets.scrub(String::from_utf8_lossy(stdout).trim()).chars().take(80).collect();
             self.permanent(&format!("{name} did not print a JSON object{place}: {}", start.trim()))
         })?;
         if !value.is_object() {
@@ -116,11 +118,12 @@ impl CommandStep {
     }
 
     fn failed(&self, ended: &Ended) -> StepError {
+        let stderr = self.secrets.scrub_end(&ended.stderr_tail, STDERR_TAIL_BYTES);
         let Some(code) = ended.status.code() else {
-            let message = self.message(format!("{} was ended by {}", self.name(), ended.status), &ended.stderr_tail);
+            let message = self.message(format!("{} was ended by {}", self.name(), ended.status), &stderr);
             return self.rules.failure(message, &[], false);
         };
-        let message = self.message(format!("{} exited with {code}", self.name()), &ended.stderr_tail);
+        let message = self.message(format!("{} exited with {code}", self.name()), &stderr);
         self.rules.failure(message, &[code.to_string()], code == TRY_AGAIN)
     }
 

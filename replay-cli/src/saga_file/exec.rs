@@ -17,15 +17,16 @@ use super::model::Command;
 
 /// How much a program may write to standard output, in bytes.
 pub(super) const MAX_OUTPUT_BYTES: usize = 8 << 20;
-/// How much of the end of standard error is kept, in bytes.
-const STDERR_TAIL_BYTES: usize = 4096;
+/// How much of the end of standard error is told, in bytes.
+pub(super) const STDERR_TAIL_BYTES: usize = 4096;
 
 /// What a program left behind.
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
     /// At most one byte more than [`MAX_OUTPUT_BYTES`].
     pub(super) stdout: Vec<u8>,
-    pub(super) stderr_tail: String,
+    /// At most [`STDERR_TAIL_BYTES`] and what the caller wanted beside them.
+    pub(super) stderr_tail: Vec<u8>,
 }
 
 /// Where the program of `command` is: one with a slash in its name is relative to `dir`, others are found on the PATH.
@@ -59,13 +60,13 @@ pub(super) fn check_program(command: &Command, dir: &Path, step: &str) -> Result
     if found { Ok(()) } else { missing("PATH".to_owned(), "install it, or write ./ before a program beside the saga file") }
 }
 
-/// Runs `command` in `dir` with `input` on standard input.
+/// Runs `command` in `dir` with `input` on standard input, and keeps `beside` bytes more of standard error than are told.
 ///
 /// When it ends, or this future is dropped, whatever is left of its process group is killed.
 ///
 /// # Errors
 /// If it cannot be started, or its output cannot be read.
-pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)], input: Vec<u8>) -> io::Result<Ended> {
+pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)], input: Vec<u8>, beside: usize) -> io::Result<Ended> {
     let mut process = Process::new(program(command, dir));
     process.args(&command.argv[1..]).current_dir(dir).envs(env.iter().map(|(name, value)| (name, value)));
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -86,7 +87,7 @@ pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)],
         group.kill();
         status
     };
-    let ((), status, stdout, stderr_tail) = tokio::join!(write, wait, head(stdout), tail(stderr));
+    let ((), status, stdout, stderr_tail) = tokio::join!(write, wait, head(stdout), tail(stderr, STDERR_TAIL_BYTES + beside));
     Ok(Ended { status: status?, stdout: stdout?, stderr_tail: stderr_tail? })
 }
 
@@ -110,18 +111,17 @@ async fn head(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn tail(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
-    let Some(mut from) = from else { return Ok(String::new()) };
+async fn tail(from: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Vec<u8>> {
+    let Some(mut from) = from else { return Ok(Vec::new()) };
     let mut kept = VecDeque::with_capacity(2 * STDERR_TAIL_BYTES);
     let mut chunk = [0; STDERR_TAIL_BYTES];
     loop {
         let count = from.read(&mut chunk).await?;
         if count == 0 {
-            let bytes: Vec<u8> = kept.into();
-            return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
+            return Ok(kept.into());
         }
         kept.extend(&chunk[..count]);
-        kept.drain(..kept.len().saturating_sub(STDERR_TAIL_BYTES));
+        kept.drain(..kept.len().saturating_sub(limit));
     }
 }
 

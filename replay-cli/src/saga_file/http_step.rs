@@ -124,7 +124,8 @@ impl HttpStep {
     }
 
     fn refused(&self, url: &Url, status: StatusCode, body: &[u8]) -> StepError {
-        let quoted: String = String::from_utf8_lossy(body).chars().take(QUOTED_CHARS).collect();
+        // Scrubbed before it is cut, as half a secret would not be found.
+        let quoted: String = self.secrets.scrub(&String::from_utf8_lossy(body)).chars().take(QUOTED_CHARS).collect();
         let quoted = quoted.trim();
         let message = format!("{} answered {status}{}{quoted}", self.name(url), if quoted.is_empty() { "" } else { ": " });
         let code = status.as_u16();

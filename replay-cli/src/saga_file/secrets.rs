@@ -40,14 +40,40 @@ impl Secrets {
     /// `text` with every secret in it replaced, as it is and as it looks inside JSON or a URL.
     pub(super) fn scrub(&self, text: &str) -> String {
         let mut scrubbed = text.to_owned();
-        for (_, secret) in self.iter() {
-            for form in forms(secret) {
-                if scrubbed.contains(&form) {
-                    scrubbed = scrubbed.replace(&form, REDACTED);
-                }
+        for form in self.all_forms() {
+            if scrubbed.contains(&form) {
+                scrubbed = scrubbed.replace(&form, REDACTED);
             }
         }
         scrubbed
+    }
+
+    /// The length of the longest form of a secret, in bytes; 0 without secrets.
+    pub(super) fn longest(&self) -> usize {
+        self.all_forms().first().map_or(0, String::len)
+    }
+
+    /// The last `limit` bytes of `bytes` as text, scrubbed. A secret that reaches across the cut is left out as a whole.
+    ///
+    /// If `bytes` is itself the end of something, it holds at least [`longest`](Self::longest) bytes more than `limit`.
+    pub(super) fn scrub_end(&self, bytes: &[u8], limit: usize) -> String {
+        let forms = self.all_forms();
+        let mut from = bytes.len().saturating_sub(limit);
+        let across = |from: usize, form: &String| {
+            let starts = from.saturating_sub(form.len() - 1)..from;
+            starts.rev().find(|at| bytes[*at..].starts_with(form.as_bytes())).map(|at| at + form.len())
+        };
+        while let Some(end) = forms.iter().find_map(|form| across(from, form)) {
+            from = end;
+        }
+        self.scrub(String::from_utf8_lossy(&bytes[from..]).trim())
+    }
+
+    /// Every form of every secret, the longest first, so that one inside another leaves no rest of the longer.
+    fn all_forms(&self) -> Vec<String> {
+        let mut forms: Vec<String> = self.iter().flat_map(|(_, secret)| forms(secret)).collect();
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms
     }
 
     /// The name of a secret that is in `value`, if there is one.
@@ -90,6 +116,17 @@ mod tests {
         let text = secrets().scrub(r#"a hunter2 "x" b hunter2 \"x\" c hunter2%20%22x%22 d"#);
         assert_eq!(text, "a [redacted] b [redacted] c [redacted] d");
         assert!(!format!("{:?}", secrets()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_across_the_cut_leaves_no_part() {
+        let text = br#"before hunter2 "x" after"#;
+        for limit in 0..=text.len() {
+            let end = secrets().scrub_end(text, limit);
+            assert!(!end.contains("x\"") && !end.contains("ter2") && !end.contains("hunt"), "{limit}: {end}");
+        }
+        assert_eq!(secrets().scrub_end(text, text.len()), "before [redacted] after");
+        assert_eq!(secrets().scrub_end(text, 3), "ter");
     }
 
     #[test]

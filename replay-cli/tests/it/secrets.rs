@@ -77,3 +77,21 @@ fn a_secret_that_is_not_set_stops_the_start() {
     world.run(&["start", "s.yaml"]).exits(2).says(&["NO_SUCH_SECRET_HERE", "nothing has been run"]);
     assert!(!world.path("ran").exists());
 }
+
+#[test]
+fn a_secret_across_a_cut_leaves_no_part() {
+    let world = World::new();
+    let secret = format!("{CANARY}-{CANARY}");
+    let start = |shell: &str, id: &str| {
+        world.write(
+            "s.yaml",
+            &format!("name: s\nsecrets: {{KEY: \"env:CANARY_VARIABLE\"}}\nsteps:\n  - name: a\n    shell: |\n      {shell}\n"),
+        );
+        Ran::from(world.command(&["start", "s.yaml", "--id", id]).env("CANARY_VARIABLE", &secret).output().unwrap()).exits(1)
+    };
+    for (id, shell) in [("stdout", r#"printf '%070d%s' 0 "$KEY""#), ("stderr", r#"printf 'begin %s%04086d' "$KEY" 0 >&2; exit 1"#)] {
+        let message = start(shell, id).json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(!message.contains("canary") && !message.contains("hunter2"), "{id}: {message}");
+        assert!(message.contains("00000"), "{id}: {message}");
+    }
+}
