@@ -4,10 +4,12 @@ use std::{
     collections::VecDeque,
     io,
     path::{Path, PathBuf},
+    pin::pin,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
-use replay::{Error, Result};
+use replay::{Clock, Error, Result, SystemClock};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command as Process},
@@ -19,6 +21,9 @@ use super::model::Command;
 pub(super) const MAX_OUTPUT_BYTES: usize = 8 << 20;
 /// How much of the end of standard error is told, in bytes.
 pub(super) const STDERR_TAIL_BYTES: usize = 4096;
+const CHUNK_BYTES: usize = 4096;
+/// How long the output of a program that has ended is waited for, if something else keeps it open.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a program left behind.
 pub(super) struct Ended {
@@ -75,20 +80,39 @@ pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)],
     let mut child = spawn(&mut process).await?;
     let mut group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let write = async {
-        if let Some(mut stdin) = stdin {
-            // A program that does not read its input may close it early; what counts is how it ends.
-            let _ = stdin.write_all(&input).await;
-        }
-    };
-    let wait = async {
-        let status = child.wait().await;
+    let (mut out, mut err) = (Vec::new(), VecDeque::new());
+    let status = {
+        let mut pipes = pin!(async {
+            let write = async {
+                if let Some(mut stdin) = stdin {
+                    // A program that does not read its input may close it early; what counts is how it ends.
+                    let _ = stdin.write_all(&input).await;
+                }
+            };
+            let ((), stdout, stderr) = tokio::join!(write, head(stdout, &mut out), tail(stderr, &mut err, STDERR_TAIL_BYTES + beside));
+            stdout.and(stderr)
+        });
+        let mut wait = pin!(child.wait());
+        let mut drained = None;
+        let status = loop {
+            tokio::select! {
+                status = &mut wait => break status,
+                result = &mut pipes, if drained.is_none() => drained = Some(result),
+            }
+        };
         // Whoever it left behind would keep its output open.
         group.kill();
-        status
+        match drained {
+            Some(result) => result?,
+            // One that has left the process group still does, and must not hold the step.
+            None => tokio::select! {
+                result = &mut pipes => result?,
+                () = SystemClock.sleep(DRAIN) => {}
+            },
+        }
+        status?
     };
-    let ((), status, stdout, stderr_tail) = tokio::join!(write, wait, head(stdout), tail(stderr, STDERR_TAIL_BYTES + beside));
-    Ok(Ended { status: status?, stdout: stdout?, stderr_tail: stderr_tail? })
+    Ok(Ended { status, stdout: out, stderr_tail: err.into() })
 }
 
 /// Starts the program. A file that was written a moment ago may still be open for writing elsewhere (`ETXTBSY`), for instance in a
@@ -103,22 +127,28 @@ async fn spawn(process: &mut Process) -> io::Result<Child> {
     process.spawn()
 }
 
-async fn head(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        from.take(MAX_OUTPUT_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
+/// Reads into `bytes`, so that what was read is there even if this is dropped.
+async fn head(from: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut chunk = [0; CHUNK_BYTES];
+    while bytes.len() <= MAX_OUTPUT_BYTES {
+        let wanted = (MAX_OUTPUT_BYTES + 1 - bytes.len()).min(CHUNK_BYTES);
+        match from.read(&mut chunk[..wanted]).await? {
+            0 => break,
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
     }
-    Ok(bytes)
+    Ok(())
 }
 
-async fn tail(from: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Vec<u8>> {
-    let Some(mut from) = from else { return Ok(Vec::new()) };
-    let mut kept = VecDeque::with_capacity(2 * STDERR_TAIL_BYTES);
-    let mut chunk = [0; STDERR_TAIL_BYTES];
+/// Reads to the end and keeps the last `limit` bytes in `kept`, as [`head`] does.
+async fn tail(from: Option<impl AsyncRead + Unpin>, kept: &mut VecDeque<u8>, limit: usize) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut chunk = [0; CHUNK_BYTES];
     loop {
         let count = from.read(&mut chunk).await?;
         if count == 0 {
-            return Ok(kept.into());
+            return Ok(());
         }
         kept.extend(&chunk[..count]);
         kept.drain(..kept.len().saturating_sub(limit));

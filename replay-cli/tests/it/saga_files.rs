@@ -80,6 +80,18 @@ fn what_a_program_leaves_behind_ends_with_it() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_left_the_group_does_not_hold_the_step() {
+    let world = World::new();
+    let ran = world.one_step("x", r#"setsid sh -c 'echo $$ > pid; exec sleep 600' & while [ ! -s pid ]; do :; done; echo '{"a": 1}'"#);
+    let pid = std::fs::read_to_string(world.path("pid")).unwrap();
+    assert!(is_running(&pid), "the step waited for it");
+    let number = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(ran.exits(0).json()["context"]["a"], 1);
+}
+
+#[test]
 fn ctrl_c_stops_at_the_next_step_boundary_and_the_saga_is_resumed() {
     let world = World::new();
     let made = Command::new("mkfifo").arg(world.path("gate")).status().unwrap();
