@@ -102,13 +102,14 @@ pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)],
         };
         // Whoever it left behind would keep its output open.
         group.kill();
-        match drained {
-            Some(result) => result?,
+        if let Some(result) = drained {
+            result?;
+        } else {
             // One that has left the process group still does, and must not hold the step.
-            None => tokio::select! {
+            tokio::select! {
                 result = &mut pipes => result?,
                 () = SystemClock.sleep(DRAIN) => {}
-            },
+            }
         }
         status?
     };

@@ -16,6 +16,9 @@ impl UrlTemplate {
     /// # Errors
     /// What is wrong, in words.
     pub(super) fn parse(text: &str, allow_hosts: &[String]) -> Result<Self, String> {
+        if text.contains(char::is_control) {
+            return Err("a URL holds no control characters".to_owned());
+        }
         let lower = text.to_ascii_lowercase();
         let rest = ["http://", "https://"].iter().find_map(|scheme| lower.starts_with(scheme).then(|| &text[scheme.len()..]));
         let rest = rest.ok_or_else(|| "a URL begins with http:// or https://, literally".to_owned())?;
@@ -36,9 +39,10 @@ impl UrlTemplate {
 
     /// Whether a request may go to `url`.
     pub(super) fn allows(&self, url: &Url, allow_hosts: &[String]) -> bool {
-        let host = host_of(url);
         let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
-        plain && host.is_some_and(|host| self.literal_host.as_ref() == Some(&host) || allow_hosts.contains(&host))
+        // A host may be listed with or without the port that is the scheme's own.
+        let names = host_of(url).into_iter().chain(with_port(url));
+        plain && names.into_iter().any(|host| self.literal_host.as_ref() == Some(&host) || allow_hosts.contains(&host))
     }
 }
 
@@ -64,7 +68,11 @@ pub(super) fn host_of(url: &Url) -> Option<String> {
     Some(url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")))
 }
 
-/// Checks an entry of `allow_hosts` and brings it into the form of [`host_of`].
+fn with_port(url: &Url) -> Option<String> {
+    Some(format!("{}:{}", url.host_str()?.to_ascii_lowercase(), url.port_or_known_default()?))
+}
+
+/// Checks an entry of `allow_hosts` and brings it into the form of [`host_of`], with the port if it has one.
 ///
 /// # Errors
 /// What is wrong, in words.
@@ -73,8 +81,9 @@ pub(super) fn allowed_host(text: &str) -> Result<String, String> {
     if text.contains(['/', '@', '?', '#', '*', '{']) {
         return Err(wrong());
     }
-    // Port 443 is kept: the scheme here is not the one of the request.
-    let url = Url::parse(&format!("http://{text}/")).map_err(|_| wrong())?;
+    // The scheme of the request is not known here: its port is kept, so that `a:80` does not stand for `https://a`.
+    let scheme = if text.ends_with(":80") { "https" } else { "http" };
+    let url = Url::parse(&format!("{scheme}://{text}/")).map_err(|_| wrong())?;
     host_of(&url).ok_or_else(wrong)
 }
 
@@ -105,6 +114,22 @@ mod tests {
         assert!(UrlTemplate::parse("http://a{{ '/' }}b/a", &[]).is_err(), "a slash inside a template ends no host");
         assert!(allowed("http://{{ context.host }}/a", &["eu.example", "us.example:9000"], "http://us.example:9000/a"));
         assert!(!allowed("http://{{ context.host }}/a", &["eu.example"], "http://us.example/a"));
+    }
+
+    #[test]
+    fn the_port_of_the_scheme_may_be_said() {
+        let template = "http://{{ context.host }}/a";
+        for (listed, url, expected) in [
+            ("a.example:443", "https://a.example/", true),
+            ("a.example:443", "http://a.example/", false),
+            ("a.example:443", "http://a.example:443/", true),
+            ("a.example:80", "http://a.example/", true),
+            ("a.example:80", "https://a.example/", false),
+            ("a.example", "https://a.example:443/", true),
+            ("a.example", "https://a.example:444/", false),
+        ] {
+            assert_eq!(allowed(template, &[listed], url), expected, "{listed} {url}");
+        }
     }
 
     #[test]

@@ -15,6 +15,14 @@ use super::{context::Context, secrets::Secrets};
 /// How much a template may compute.
 const FUEL: u64 = 100_000;
 
+/// Marks around the values in a rendered URL. No value and no template of a URL holds control characters.
+const PLAIN_VALUE: char = '\u{1}';
+const SAFE: char = '\u{2}';
+const END: char = '\u{3}';
+
+/// What ends the host and port of a URL.
+const ENDS_AUTHORITY: [char; 4] = ['/', '?', '#', '\\'];
+
 static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(|| environment(false));
 static URL: LazyLock<Environment<'static>> = LazyLock::new(|| environment(true));
 
@@ -25,15 +33,21 @@ fn environment(in_url: bool) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     if in_url {
         environment.set_formatter(|out, state, value| {
-            if value.is_undefined() || value.is_safe() {
+            if value.is_undefined() {
                 return minijinja::escape_formatter(out, state, value);
             }
             let text = value.to_string();
+            if text.contains(char::is_control) {
+                return Err(minijinja::Error::new(minijinja::ErrorKind::BadEscape, "a value in a URL must not hold control characters"));
+            }
+            if value.is_safe() {
+                return write!(out, "{SAFE}{text}{END}").map_err(minijinja::Error::from);
+            }
             if matches!(text.as_str(), "." | "..") {
                 let detail = "a value in a URL must not be `.` or `..`, which would lead to another path";
                 return Err(minijinja::Error::new(minijinja::ErrorKind::BadEscape, detail));
             }
-            out.write_str(&percent_encode(&text)).map_err(minijinja::Error::from)
+            write!(out, "{PLAIN_VALUE}{text}{END}").map_err(minijinja::Error::from)
         });
     }
     environment
@@ -87,12 +101,34 @@ pub(super) fn text(template: &str, values: &minijinja::Value) -> Result<String, 
     render(&PLAIN, template, values)
 }
 
-/// Fills in the template of a URL; values are percent-encoded unless marked `|safe`.
+/// Fills in the template of a URL, which begins with its scheme and holds no control characters.
+///
+/// Values in host and port stay as they are, but cannot end them; later ones are percent-encoded unless marked `|safe`.
 ///
 /// # Errors
-/// As [`text`].
+/// As [`text`], and if a value in host or port holds one of `/ ? # @ \` or whitespace.
 pub(super) fn url(template: &str, values: &minijinja::Value) -> Result<String, String> {
-    render(&URL, template, values)
+    let rendered = render(&URL, template, values)?;
+    let begin = rendered.find("://").map_or(0, |at| at + 3);
+    let mut url = rendered[..begin].to_owned();
+    let mut rest = &rendered[begin..];
+    let mut in_authority = true;
+    while let Some(at) = rest.find([PLAIN_VALUE, SAFE]) {
+        let (literal, marked) = rest.split_at(at);
+        let (value, after) = marked[1..].split_once(END).unwrap_or((&marked[1..], ""));
+        in_authority = in_authority && !literal.contains(ENDS_AUTHORITY);
+        url.push_str(literal);
+        if in_authority && value.contains(|c: char| c == '@' || c.is_whitespace() || ENDS_AUTHORITY.contains(&c)) {
+            return Err(format!("`{template}`: a value in the host must not hold any of / ? # @ \\ or a space; nothing was sent"));
+        }
+        if in_authority || marked.starts_with(SAFE) {
+            url.push_str(value);
+        } else {
+            url.push_str(&percent_encode(value));
+        }
+        rest = after;
+    }
+    Ok(url + rest)
 }
 
 fn render(environment: &Environment<'static>, template: &str, values: &minijinja::Value) -> Result<String, String> {
@@ -162,7 +198,9 @@ mod tests {
     use super::*;
 
     fn values() -> minijinja::Value {
-        minijinja::Value::from(Serde(json!({"context": {"n": 5, "id": "a/b c", "list": [1, null], "up": ".."}})))
+        minijinja::Value::from(Serde(
+            json!({"context": {"n": 5, "id": "a/b c", "list": [1, null], "up": "..", "host": "h:9000", "line": "a\nb"}}),
+        ))
     }
 
     #[test]
@@ -183,6 +221,22 @@ mod tests {
     fn values_in_a_url_are_encoded_and_cannot_leave_their_place() {
         assert_eq!(url("http://h/{{ context.id }}?x={{ context.n }}", &values()).unwrap(), "http://h/a%2Fb%20c?x=5");
         assert!(url("http://h/{{ context.up }}/x", &values()).is_err());
+    }
+
+    #[test]
+    fn values_in_the_host_stay_as_they_are_and_cannot_end_it() {
+        assert_eq!(url("http://{{ context.host }}/{{ context.host }}", &values()).unwrap(), "http://h:9000/h%3A9000");
+        assert_eq!(url("http://h/{{ context.id|safe }}", &values()).unwrap(), "http://h/a/b c");
+        for bad in ["/", "?", "#", "@", "\\\\", " ", "\u{a0}"] {
+            for mark in ["", "|safe"] {
+                let template = format!("http://{{{{ 'evil{bad}x'{mark} }}}}.pay.example/a");
+                let error = url(&template, &values()).unwrap_err();
+                assert!(error.contains("a value in the host"), "{template}: {error}");
+            }
+        }
+        for template in ["http://{{ context.line }}/", "http://h/{{ '\u{3}' }}", "http://h/{{ '\u{1}'|safe }}"] {
+            assert!(url(template, &values()).unwrap_err().contains("control characters"), "{template}");
+        }
     }
 
     #[test]
