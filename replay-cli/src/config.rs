@@ -93,7 +93,7 @@ impl Settings {
             (Some(kind), _) => Setting::new(usual_url(*kind, data_dir.as_deref())?, "--storage"),
             (None, Some(url)) => url,
             (None, None) => match pick(&chosen.storage_url, &file.storage_url, "storage_url") {
-                Some(url) => url,
+                Some(url) => Setting { value: beside(found.as_ref().map(|found| found.value.as_path()), url.value), ..url },
                 None => Setting::new(usual_url(Backend::Sqlite, data_dir.as_deref())?, "default"),
             },
         };
@@ -180,4 +180,15 @@ fn usual_url(kind: Backend, data_dir: Option<&Path>) -> Result<String> {
             Ok(format!("sqlite:{}", path.display().to_string().replace('%', "%25").replace('?', "%3F")))
         }
     }
+}
+/// A store's URL as a configuration file means it: a relative path is one from the folder of the file.
+fn beside(file: Option<&Path>, url: String) -> String {
+    let Some((folder, path)) = file.and_then(Path::parent).zip(url.strip_prefix("sqlite:")) else { return url };
+    let (path, options) = path.split_once('?').map_or((path, None), |(path, options)| (path, Some(options)));
+    if path.is_empty() || Path::new(path).is_absolute() {
+        return url;
+    }
+    let path = folder.join(path);
+    let options = options.map(|options| format!("?{options}")).unwrap_or_default();
+    format!("sqlite:{}{options}", path.display())
 }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::{
-    Result, Store,
+    Error, Result, SagaId, SagaStatus, Store,
     json::Override,
-    replay::{BatchItem, BatchOptions, Checkpoint, ReplayRequest, SagaReplay, replay_many},
+    replay::{Checkpoint, LocalReplay, ReplayRequest, ReplayResult, SagaReplay},
+    saga::Registry,
     storage::{SagaQuery, SagaSummary},
 };
 use serde_json::{Value, json};
@@ -33,8 +34,18 @@ const PREVIEWED: usize = 10;
 
 pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override, interrupt: &Interrupt) -> Result<Exit> {
     let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
-    query.limit = args.limit;
-    let found: Vec<SagaSummary> = store.snapshots().sagas(query.clone()).try_collect().await?;
+    if query.statuses.is_empty() {
+        query.statuses = vec![SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
+        app.output.note("only sagas that failed are looked at; name another status in --where if that is meant");
+    }
+    let found = find(app, store, args, query).await?;
+    if args.from_step.is_none()
+        && let Some(saga) = found.iter().find(|saga| saga.error.is_none())
+    {
+        return Err(Error::invalid("replay sagas", "it did not fail, so there is no step to replay it from")
+            .hint("say from where with --from-step, or leave such sagas out with --where status=rolled_back|failed|parked")
+            .with("saga", &saga.saga_id));
+    }
     if found.is_empty() {
         app.output.note("no saga matches; nothing was replayed");
         return answer(app, args, &[]);
@@ -51,11 +62,35 @@ pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Overri
         app.output.note(format!("if this is interrupted, go on with --replay-key {key}"));
     }
     let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
-    let items = replay_all(app, store, args, query, &key, first, found.len(), interrupt).await?;
+    let items = replay_all(app, store, args, &found, &key, first, interrupt).await?;
     match items {
         Some(items) => answer(app, args, &items),
         None => Ok(Exit::Interrupted),
     }
+}
+
+/// The sagas that match, at most as many as were asked for, without those that an earlier run of the same batch made.
+async fn find(app: &App, store: &Store, args: &RunArgs, query: SagaQuery) -> Result<Vec<SagaSummary>> {
+    let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let replays = LocalReplay::new(app.runner(store, None), Registry::new());
+    let mut sagas = store.snapshots().sagas(query);
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(saga) = sagas.try_next().await?
+    {
+        let ours = match (&saga.origin, args.replay_key.as_deref()) {
+            (Some(origin), Some(key)) => replays
+                .replays(&origin.saga_id)
+                .await?
+                .iter()
+                .any(|entry| entry.replay_id == origin.replay_id && entry.replay_key.as_deref() == Some(key)),
+            _ => false,
+        };
+        if !ours {
+            found.push(saga);
+        }
+    }
+    Ok(found)
 }
 
 /// One saga's request, made of that of another.
@@ -68,42 +103,41 @@ fn request_for(template: &ReplayRequest, saga: &SagaSummary, from_step: Option<&
     request
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one batch, used once")]
 async fn replay_all(
     app: &App,
     store: &Store,
     args: &RunArgs,
-    query: SagaQuery,
+    found: &[SagaSummary],
     key: &str,
-    template: ReplayRequest,
-    count: usize,
+    mut template: ReplayRequest,
     interrupt: &Interrupt,
-) -> Result<Option<Vec<BatchItem>>> {
-    let replayer: Arc<dyn SagaReplay> = Arc::new(replayer(app, store, args, None)?);
-    let options = BatchOptions::default().with_concurrency(args.concurrency).with_replay_key(key);
-    let (step, stop) = (args.from_step.clone(), interrupt.stop());
-    let mut template = template;
+) -> Result<Option<Vec<(SagaId, Result<ReplayResult>)>>> {
+    let replayer = replayer(app, store, args, None)?;
+    let (count, stop) = (found.len(), interrupt.stop());
     template.stop = stop.clone();
-    let mut items = replay_many(replayer, &**store.snapshots(), query, options, move |saga| request_for(&template, saga, step.as_deref()));
+    template.replay_key = Some(key.into());
+    // What was shown is what runs. Once it is to stop, nothing new begins, and what runs comes to rest.
+    let mut items = stream::iter(found)
+        .take_while(|_| future::ready(stop.get().is_none()))
+        .map(|saga| {
+            let request = request_for(&template, saga, args.from_step.as_deref());
+            let replayer = &replayer;
+            async move { (saga.saga_id.clone(), replayer.replay(request).await) }
+        })
+        .buffer_unordered(args.concurrency.max(1));
     let bar = bar(app, count);
     let (mut done, mut failed) = (Vec::new(), 0_usize);
     let work = async {
-        while let Some(item) = items.next().await {
-            let item = item?;
-            failed += usize::from(!item.result.as_ref().is_ok_and(|result| exit_of(result) == Exit::Ok));
+        while let Some((saga, result)) = items.next().await {
+            failed += usize::from(!result.as_ref().is_ok_and(|result| exit_of(result) == Exit::Ok));
             bar.inc(1);
             bar.set_message(if failed == 0 { String::new() } else { format!("{failed} failed") });
-            done.push(item);
-            if stop.get().is_some() {
-                break;
-            }
+            done.push((saga, result));
         }
-        Ok(())
     };
-    let ended: Option<Result<()>> = interrupt.guard(work).await;
+    let ended = interrupt.guard(work).await;
     bar.finish_and_clear();
     let stopped = ended.is_none() || stop.get().is_some();
-    ended.transpose()?;
     if stopped {
         app.output.note(format!("stopped after {} of {count}; go on with --replay-key {key}", done.len()));
         return Ok(None);
@@ -160,7 +194,7 @@ struct BatchLine {
 }
 
 impl BatchLine {
-    fn of(original: String, result: &Result<replay::replay::ReplayResult>) -> Self {
+    fn of(original: String, result: &Result<ReplayResult>) -> Self {
         match result {
             Ok(result) => {
                 let failure = result.report.as_ref().and_then(|report| report.failure.as_ref()).map(ToString::to_string);
@@ -196,8 +230,8 @@ impl BatchLine {
     }
 }
 
-fn answer(app: &App, args: &RunArgs, items: &[BatchItem]) -> Result<Exit> {
-    let lines: Vec<BatchLine> = items.iter().map(|item| BatchLine::of(item.original.to_string(), &item.result)).collect();
+fn answer(app: &App, args: &RunArgs, items: &[(SagaId, Result<ReplayResult>)]) -> Result<Exit> {
+    let lines: Vec<BatchLine> = items.iter().map(|(saga, result)| BatchLine::of(saga.to_string(), result)).collect();
     lines_answer(app, args.dry_run, &lines)
 }
 

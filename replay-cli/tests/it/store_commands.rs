@@ -123,7 +123,7 @@ fn settings_come_from_the_nearest_place_and_say_so() {
     assert!(show(&[], true)["source"].as_str().unwrap().contains("REPLAY_STORAGE_URL"));
     assert_eq!(show(&[], false)["value"], json!("memory:"));
     let eu = show(&["--profile", "eu"], false);
-    assert_eq!(eu["value"], json!("sqlite:eu.db"));
+    assert_eq!(eu["value"], json!(format!("sqlite:{}", world.path("eu.db").display())), "beside the file, not in the working folder");
     assert!(eu["source"].as_str().unwrap().contains("profiles.eu.storage_url"), "{eu}");
     world.run(&["config", "show", "--profile", "eus"]).exits(2).says(&["did you mean `eu`"]);
     world.write("replay.toml", "storage_ulr = \"memory:\"\n");
