@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod going_on;
 mod order_story;
 mod output;
 mod saga_files;

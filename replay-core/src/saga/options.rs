@@ -77,6 +77,8 @@ pub struct ResumeOptions {
     pub allow_definition_change: bool,
     /// On whose behalf the saga goes on; none = as recorded.
     pub actor: Option<Arc<str>>,
+    /// What its snapshots refer to from now on, in place of recorded references of the same name; none = as recorded.
+    pub external_refs: Option<BTreeMap<String, String>>,
     /// By which the run can be asked to stop.
     pub stop: StopSignal,
 }
@@ -100,6 +102,13 @@ impl ResumeOptions {
     #[must_use]
     pub fn with_actor(mut self, actor: impl Into<Arc<str>>) -> Self {
         self.actor = Some(actor.into());
+        self
+    }
+
+    /// Adds something that its snapshots refer to from now on, in place of a recorded reference of the same name.
+    #[must_use]
+    pub fn with_external_ref(mut self, name: impl Into<String>, reference: impl Into<String>) -> Self {
+        self.external_refs.get_or_insert_default().insert(name.into(), reference.into());
         self
     }
 

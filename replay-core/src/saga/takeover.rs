@@ -93,7 +93,7 @@ impl Runner {
             prev_digest: newest.digest(),
             created_at: Some(newest.created_at),
             labels: control::without_snapshot_name(&newest.labels),
-            external_refs: newest.external_refs.clone(),
+            external_refs: merged(&newest.external_refs, options.external_refs),
             origin: newest.origin.clone(),
             actor: options.actor.or_else(|| newest.actor.clone()),
             policy: newest.policy.clone().unwrap_or_else(|| saga.policy().clone()),
@@ -163,6 +163,15 @@ impl Runner {
         run.take_over().await?;
         self.go(run).await
     }
+}
+
+/// The recorded references, with newer ones in place of those of the same name.
+fn merged(recorded: &Arc<BTreeMap<String, String>>, newer: Option<BTreeMap<String, String>>) -> Arc<BTreeMap<String, String>> {
+    let mut refs = recorded.clone();
+    if let Some(newer) = newer {
+        Arc::make_mut(&mut refs).extend(newer);
+    }
+    refs
 }
 
 impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
