@@ -7,7 +7,12 @@ use replay::{
     json,
     saga::{StepContext, StepError, StepResult},
 };
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{
+    Client, Method, Response, StatusCode, Url,
+    header::{HeaderMap, LOCATION},
+    redirect,
+};
+use serde_json::Value;
 
 use super::{
     context::Context,
@@ -34,34 +39,94 @@ pub(super) struct HttpStep {
     client: OnceLock<Result<Client, String>>,
 }
 
+/// What is sent, filled in.
+struct Request {
+    key: String,
+    trace: Option<String>,
+    /// Those of the file.
+    headers: HeaderMap,
+    body: Option<Value>,
+}
+
 impl HttpStep {
     pub(super) fn new(http: Http, allow_hosts: Vec<String>, rules: RetryRules, secrets: Secrets) -> Self {
         Self { http, allow_hosts, rules, secrets, client: OnceLock::new() }
     }
 
     pub(super) async fn run(&self, cx: &StepContext, context: Context) -> StepResult<Context> {
-        let client = self.client.get_or_init(|| client(self.allow_hosts.clone()));
+        let client = self.client.get_or_init(client);
         let client = client.as_ref().map_err(|error| self.permanent(&format!("no HTTP client: {error}")))?;
         let values = Values::new(cx, &context, &self.secrets).for_templates();
         let url = self.url(&values)?;
-        let mut request = client.request(self.http.method.clone(), url.clone()).header("Idempotency-Key", cx.idempotency_key());
-        if let Some(trace) = std::env::var("TRACEPARENT").ok().filter(|trace| is_traceparent(trace)) {
-            request = request.header("traceparent", trace);
-        }
-        for (name, template) in &self.http.headers {
-            let value = template::text(template, &values).map_err(|error| self.permanent(&format!("header {name}: {error}")))?;
-            request = request.header(name, value);
-        }
-        if let Some(body) = &self.http.json {
-            request = request.json(&template::json(body, &values).map_err(|error| self.permanent(&format!("json: {error}")))?);
-        }
-        let response = request.send().await.map_err(|error| self.not_answered(&url, error))?;
+        let request = self.request(cx, &values)?;
+        let (url, response) = self.send(client, url, &request).await?;
         let status = response.status();
         let body = self.body(&url, response).await?;
         if !status.is_success() {
             return Err(self.refused(&url, status, &body));
         }
         self.save(&url, &body, context)
+    }
+
+    fn request(&self, cx: &StepContext, values: &minijinja::Value) -> StepResult<Request> {
+        let mut headers = HeaderMap::new();
+        for (name, template) in &self.http.headers {
+            let value = template::text(template, values).map_err(|error| self.permanent(&format!("header {name}: {error}")))?;
+            let value = value.parse().map_err(|_| self.permanent(&format!("header {name}: the value is not one of a header")))?;
+            headers.append(name.clone(), value);
+        }
+        let body = match &self.http.json {
+            Some(body) => Some(template::json(body, values).map_err(|error| self.permanent(&format!("json: {error}")))?),
+            None => None,
+        };
+        let trace = std::env::var("TRACEPARENT").ok().filter(|trace| is_traceparent(trace));
+        Ok(Request { key: cx.idempotency_key(), trace, headers, body })
+    }
+
+    /// Sends the request, also to where it is redirected to, and returns who answered.
+    async fn send(&self, client: &Client, first: Url, request: &Request) -> StepResult<(Url, Response)> {
+        let mut url = first.clone();
+        let mut stayed = true;
+        for _ in 0..=MAX_REDIRECTS {
+            let mut sent = client.request(self.http.method.clone(), url.clone()).header("Idempotency-Key", &request.key);
+            if let Some(trace) = &request.trace {
+                sent = sent.header("traceparent", trace);
+            }
+            // What is in them, such as a secret, is meant for the host that the file names.
+            stayed = stayed && same_host(&url, &first);
+            if stayed {
+                sent = sent.headers(request.headers.clone());
+            }
+            if let Some(body) = &request.body {
+                sent = sent.json(body);
+            }
+            let response = sent.send().await.map_err(|error| self.not_answered(&url, error))?;
+            match self.redirected(&url, &response)? {
+                Some(next) => url = next,
+                None => return Ok((url, response)),
+            }
+        }
+        Err(self.permanent(&format!("{}: too many redirects", self.name(&first))))
+    }
+
+    /// Where `response` redirects to; none if it does not.
+    fn redirected(&self, url: &Url, response: &Response) -> StepResult<Option<Url>> {
+        let status = response.status();
+        let code = status.as_u16();
+        let location = response.headers().get(LOCATION).map(|location| String::from_utf8_lossy(location.as_bytes()));
+        let (301 | 302 | 303 | 307 | 308, Some(location)) = (code, location) else { return Ok(None) };
+        let what = format!("{} answered {status} with the location {location}", self.name(url));
+        let reads = [Method::GET, Method::HEAD].contains(&self.http.method);
+        if !reads && !matches!(code, 307 | 308) {
+            let message = format!("{what}, which is not followed with {}, as it would become a GET", self.http.method);
+            return Err(self.rules.failure(self.secrets.scrub(&message), &[code.to_string(), "3xx".to_owned()], false));
+        }
+        let next = url.join(&location).map_err(|error| self.permanent(&format!("{what}, which is not a URL: {error}")))?;
+        let downgraded = url.scheme() == "https" && next.scheme() != "https";
+        if downgraded || !(same_host(url, &next) || self.http.url.allows(&next, &self.allow_hosts)) {
+            return Err(self.permanent(&format!("{what}: the redirect leads to another host, which is not in `allow_hosts`")));
+        }
+        Ok(Some(next))
     }
 
     fn url(&self, values: &minijinja::Value) -> StepResult<Url> {
@@ -116,7 +181,7 @@ impl HttpStep {
             cause = source.source();
         }
         let message = self.secrets.scrub(&message);
-        if error.is_redirect() || error.is_builder() {
+        if error.is_builder() {
             return StepError::new(message).permanent();
         }
         let code = if error.is_timeout() { "timeout" } else { "connect" };
@@ -143,21 +208,15 @@ impl HttpStep {
     }
 }
 
-fn client(allow_hosts: Vec<String>) -> Result<Client, String> {
-    let stay = redirect::Policy::custom(move |attempt| {
-        let first = attempt.previous().first();
-        let downgraded = first.is_some_and(|first| first.scheme() == "https") && attempt.url().scheme() != "https";
-        let host = host_of(attempt.url());
-        let known = first.and_then(host_of) == host || host.is_some_and(|host| allow_hosts.contains(&host));
-        if !known || downgraded {
-            attempt.error("the redirect leads to another host, which is not in `allow_hosts`")
-        } else if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else {
-            attempt.follow()
-        }
-    });
-    let client = Client::builder().redirect(stay).user_agent(concat!("replay/", env!("CARGO_PKG_VERSION"))).build();
+/// Whether both URLs lead to the same port of the same host by the same scheme.
+fn same_host(a: &Url, b: &Url) -> bool {
+    let plain = b.username().is_empty() && b.password().is_none();
+    plain && a.scheme() == b.scheme() && host_of(a) == host_of(b)
+}
+
+fn client() -> Result<Client, String> {
+    // Redirects are followed by the step, which knows the method and whom its headers are for.
+    let client = Client::builder().redirect(redirect::Policy::none()).user_agent(concat!("replay/", env!("CARGO_PKG_VERSION"))).build();
     client.map_err(|error| error.to_string())
 }
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod going_on;
 mod order_story;
 mod output;
+mod redirects;
 mod saga_files;
 mod secrets;
 mod store_commands;
