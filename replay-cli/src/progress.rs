@@ -14,6 +14,7 @@ use crate::{
     output::{
         Output,
         timeline::{self, Lane, State},
+        visible,
     },
     time::show_duration,
 };
@@ -86,7 +87,11 @@ impl Progress {
         let bar = self.live.as_ref().filter(|_| !lanes.told).map(|live| {
             let bar = live.add(ProgressBar::new_spinner());
             bar.set_style(style(if compensation { "yellow" } else { "cyan" }));
-            bar.set_message(if compensation { format!("{step} (compensating)") } else { step.to_owned() });
+            bar.set_message(if compensation {
+                format!("{} (compensating)", visible(step, false))
+            } else {
+                visible(step, false).into_owned()
+            });
             bar.enable_steady_tick(Duration::from_millis(90));
             bar
         });
@@ -179,9 +184,10 @@ fn line(lane: &Lane, progress: &Progress) -> String {
         _ => paint.good("✔"),
     };
     let length = lane.length.map(show_duration).unwrap_or_default();
-    let remark = lane.remark.split_whitespace().collect::<Vec<_>>().join(" ");
+    let remark = visible(&lane.remark, false);
+    let remark = remark.split_whitespace().collect::<Vec<_>>().join(" ");
     let remark = if remark.is_empty() { String::new() } else { format!("  {}", paint.dim(remark)) };
-    let text = format!("  {mark} {}  {}{remark}", lane.name, paint.dim(length));
+    let text = format!("  {mark} {}  {}{remark}", visible(&lane.name, false), paint.dim(length));
     if progress.live.is_some() { console::truncate_str(&text, paint.width(), "…").into_owned() } else { text }
 }
 
@@ -203,6 +209,7 @@ impl Observer for Progress {
                 let lanes = self.lanes.lock();
                 let entry = lanes.list.iter().rev().find(|entry| entry.lane.length.is_none() && *entry.lane.name == ***step);
                 let text = format!("{step}: attempt {attempt} failed, again in {}: {error}", show_duration(*pause));
+                let text = visible(&text, false);
                 match entry.and_then(|entry| entry.bar.as_ref()) {
                     Some(bar) => bar.set_message(console::truncate_str(&text, self.output.stderr.width() - 12, "…").into_owned()),
                     None => self.output.note(format!("  {} {text}", self.output.stderr.warn("…"))),

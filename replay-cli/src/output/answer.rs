@@ -2,7 +2,7 @@ use replay::{Error, ErrorKind, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Paint, Table};
+use super::{Paint, Table, visible};
 use crate::args::Format;
 
 type Render = Box<dyn FnOnce(&Paint) -> String + Send>;
@@ -77,12 +77,12 @@ impl Answer {
     pub(super) fn render(self, format: Format, paint: &Paint) -> Result<String> {
         let text = match format {
             Format::Table => match self.shown {
-                Shown::Table(table) => table.render(paint),
-                Shown::Text(render) => render(paint),
+                Shown::Table(table) => visible(&table.render(paint), paint.is_coloured()).into_owned(),
+                Shown::Text(render) => visible(&render(paint), paint.is_coloured()).into_owned(),
             },
             Format::Text => match self.shown {
-                Shown::Table(table) => table.tab_separated(),
-                Shown::Text(render) => render(&Paint::plain()),
+                Shown::Table(table) => visible(&table.tab_separated(), false).into_owned(),
+                Shown::Text(render) => visible(&render(&Paint::plain()), false).into_owned(),
             },
             Format::Ids => self.ids.join("\n"),
             Format::Json => pretty(&self.into_value())?,

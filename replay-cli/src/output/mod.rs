@@ -9,6 +9,7 @@ pub(crate) mod saga;
 pub(crate) mod table;
 pub(crate) mod timeline;
 pub(crate) mod tree;
+mod visible;
 
 use std::io::{IsTerminal, Write};
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     answer::Answer,
     paint::Paint,
     table::{Table, fields},
+    visible::visible,
 };
 use crate::args::{Colour, Format};
 
@@ -69,14 +71,14 @@ impl Output {
     #[expect(clippy::print_stderr, reason = "this is the place that prints remarks")]
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            eprintln!("{}", visible(text.as_ref(), self.stderr.is_coloured()));
         }
     }
 
     /// Says what went wrong, also when quiet.
     #[expect(clippy::print_stderr, reason = "this is the place that prints errors")]
     pub(crate) fn error(&self, error: &Error, next: Option<&str>) {
-        eprintln!("{}", error::render(error, next, &self.stderr));
+        eprintln!("{}", visible(&error::render(error, next, &self.stderr), self.stderr.is_coloured()));
     }
 }
 

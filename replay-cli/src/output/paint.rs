@@ -19,6 +19,11 @@ impl Paint {
         Self::new(false, 100)
     }
 
+    /// Whether there is colour.
+    pub(super) fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
     /// How many columns there are.
     pub(crate) fn width(self) -> usize {
         self.width

@@ -130,3 +130,18 @@ fn completions_the_manual_and_the_schema_are_printed() {
     let help = world.run(&["--help"]).exits(0).stdout;
     assert!(help.contains("Exit codes") && help.contains("replay demo"));
 }
+
+#[test]
+#[cfg(unix)]
+fn a_program_cannot_steer_the_terminal() {
+    let world = World::new();
+    let ran = world.one_step("x", r"printf '\033]0;title\007\033[2Jmessage' >&2; exit 1").exits(1);
+    let shown = world.run(&["show", "x", "--output", "table"]).exits(0);
+    let coloured = world.run(&["show", "x", "--output", "table", "--color", "always"]).exits(0);
+    assert!(ran.stderr.contains(r"\u{1b}[2Jmessage"), "{}", ran.stderr);
+    for text in [&ran.stderr, &shown.stdout] {
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+    assert!(shown.stdout.contains("message") && coloured.stdout.contains("message"), "{shown:?}");
+    assert!(!coloured.stdout.contains("\u{1b}[2J") && !coloured.stdout.contains("\u{1b}]"), "{coloured:?}");
+}
