@@ -2,6 +2,11 @@
 
 #![cfg(unix)]
 
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
 use serde_json::json;
 
 use crate::support::*;
@@ -39,4 +44,69 @@ fn a_newer_definition_that_a_saga_goes_on_with_is_recorded() {
     assert_eq!(resumed["error"]["step"], json!("c"));
     let again = world.run(&["run", "x", "--from-step", "c", "--id", "y"]).exits(1).json();
     assert_eq!(again["error"]["step"], json!("c"), "the newer definition is found without its file");
+}
+
+fn failed(world: &World, id: &str) {
+    world.write("f.yaml", "name: f\nsteps:\n  - {name: a, shell: 'true'}\n  - {name: b, shell: 'test -e go'}\n");
+    world.run(&["start", "f.yaml", "--id", id]).exits(1);
+}
+
+#[test]
+fn a_batch_needs_a_step_and_leaves_out_what_has_not_failed() {
+    let world = World::new();
+    failed(&world, "f1");
+    world.write("go", "");
+    world.run(&["start", "f.yaml", "--id", "ok"]).exits(0);
+    world.run(&["run", "--where", "name=f", "--yes"]).exits(2).says(&["from which step", "--from-step"]);
+    let batch = ["run", "--where", "name=f", "--from-step", "b", "--dry-run"];
+    let plan = world.run(&batch).exits(0).says(&["1 sagas left out", "1 completed"]).json();
+    assert_eq!((plan["replays"].as_array().unwrap().len(), &plan["replays"][0]["original"]), (1, &json!("f1")));
+    let named = world.run(&["run", "--where", "name=f,status=completed", "--from-step", "b", "--dry-run"]).exits(0).json();
+    assert_eq!(named["replays"][0]["original"], json!("ok"));
+    assert_eq!(world.run(&["sagas", "-o", "ids"]).stdout.lines().count(), 2);
+}
+
+#[test]
+fn a_batch_that_is_run_again_does_not_count_its_own_sagas() {
+    let world = World::new();
+    failed(&world, "f1");
+    failed(&world, "f2");
+    let batch = ["run", "--where", "name=f", "--from-step", "b", "--limit", "2", "--replay-key", "k", "--yes"];
+    let originals = |ran: Ran| {
+        let replays = ran.json()["replays"].clone();
+        let mut ids: Vec<String> = replays.as_array().unwrap().iter().map(|one| one["original"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(originals(world.run(&batch).exits(1)), ["f1", "f2"]);
+    assert_eq!(originals(world.run(&batch).exits(1)), ["f1", "f2"]);
+    assert_eq!(world.run(&["sagas", "-o", "ids"]).stdout.lines().count(), 4);
+}
+
+#[test]
+fn ctrl_c_lets_the_replays_of_a_batch_stop_at_a_boundary() {
+    let world = World::new();
+    let steps = "  - {name: a, shell: 'test -e on'}\n  - {name: b, shell: 'while ! test -e gate; do sleep 0.02; done; echo b >> ran'}\n  - {name: c, shell: 'echo c >> ran'}\n";
+    world.write("s.yaml", &format!("name: s\nsteps:\n{steps}"));
+    for id in ["x1", "x2", "x3"] {
+        world.run(&["start", "s.yaml", "--id", id]).exits(1);
+    }
+    world.write("on", "");
+    let args = ["run", "--where", "name=s,step=a", "--concurrency", "2", "--replay-key", "k", "--yes"];
+    let mut child = world.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("3 sagas to be replayed")));
+    while world.run(&["sagas", "--step", "b", "-o", "ids"]).stdout.lines().count() < 2 {}
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(lines.any(|line| line.unwrap().contains("Ctrl-C again")));
+    world.write("gate", "");
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(rest.iter().any(|line| line.contains("stopped after 0 of 3; go on with --replay-key k")), "{rest:?}");
+    assert_eq!(std::fs::read_to_string(world.path("ran")).unwrap(), "b\nb\n", "steps that ran were not dropped");
+    world.run(&args).exits(0);
+    let ran = std::fs::read_to_string(world.path("ran")).unwrap();
+    assert_eq!((ran.matches('b').count(), ran.matches('c').count()), (3, 3), "each step ran once for each saga");
 }
