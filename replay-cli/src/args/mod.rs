@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Run a saga.
     Start(StartArgs),
     /// Go on with an interrupted or parked saga.
+    ///
+    /// The step that was in flight runs again with the same idempotency key. If replay was killed with kill -9, the program of that
+    /// step may still run: what must happen only once has to make use of the key.
     Resume(ResumeArgs),
     /// Stop a saga at its next step boundary and compensate what is completed.
     Cancel(CancelArgs),

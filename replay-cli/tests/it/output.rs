@@ -145,3 +145,10 @@ fn a_program_cannot_steer_the_terminal() {
     assert!(shown.stdout.contains("message") && coloured.stdout.contains("message"), "{shown:?}");
     assert!(!coloured.stdout.contains("\u{1b}[2J") && !coloured.stdout.contains("\u{1b}]"), "{coloured:?}");
 }
+
+#[test]
+fn resume_says_that_a_program_may_still_run() {
+    let help = World::new().run(&["resume", "--help"]).exits(0).stdout;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("may still run") && help.contains("idempotency key"), "{help}");
+}
