@@ -1,17 +1,14 @@
 //! Replaying every saga that matches.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::{
-    Error, ReplayId, Result, SagaId, SagaStatus, Store,
+    Error, Result, SagaId, SagaStatus, Store,
     json::Override,
-    replay::{Checkpoint, ReplayRequest, SagaReplay},
+    replay::{Checkpoint, LocalReplay, ReplayRequest, ReplayResult, SagaReplay},
+    saga::Registry,
     storage::{SagaQuery, SagaSummary},
 };
 use serde_json::{Value, json};
@@ -20,7 +17,6 @@ use super::{
     delete::confirm,
     filter,
     run::{exit_of, replayer, request},
-    start::quoted,
 };
 use crate::{
     app::App,
@@ -37,105 +33,64 @@ use crate::{
 const PREVIEWED: usize = 10;
 
 pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override, interrupt: &Interrupt) -> Result<Exit> {
-    let query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
-    if args.from_step.is_none() && query.step.is_none() {
-        return Err(Error::invalid("replay sagas", "it is not said from which step the sagas are to be replayed")
-            .hint("give --from-step STEP, or match only sagas at one step with --where …,step=STEP"));
+    let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
+    if query.statuses.is_empty() {
+        query.statuses = vec![SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
+        app.output.note("only sagas that failed are looked at; name another status in --where if that is meant");
     }
-    let replayer: Arc<dyn SagaReplay> = Arc::new(replayer(app, store, args, None)?);
-    let matching = select(store, &*replayer, args, query).await?;
-    for line in matching.left_out() {
-        app.output.note(line);
+    let found = find(app, store, args, query).await?;
+    if args.from_step.is_none()
+        && let Some(saga) = found.iter().find(|saga| saga.error.is_none())
+    {
+        return Err(Error::invalid("replay sagas", "it did not fail, so there is no step to replay it from")
+            .hint("say from where with --from-step, or leave such sagas out with --where status=rolled_back|failed|parked")
+            .with("saga", &saga.saga_id));
     }
-    let found = matching.sagas;
     if found.is_empty() {
         app.output.note("no saga matches; nothing was replayed");
-        return lines_answer(app, args.dry_run, &[]);
+        return answer(app, args, &[]);
     }
     preview(app, args, &found);
-    if !args.dry_run && !args.yes {
-        confirm(app, &format!("Replay {} sagas?", found.len()), "replay sagas")?;
-    }
-    let mut template = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
     if args.dry_run {
-        return plan_all(app, &*replayer, args, &template, &found).await;
+        return plan_all(app, store, args, change, &found).await;
+    }
+    if !args.yes {
+        confirm(app, &format!("Replay {} sagas?", found.len()), "replay sagas")?;
     }
     let key = args.replay_key.clone().unwrap_or_else(|| format!("batch-{}", app.ids.saga_id(app.now())));
     if args.replay_key.is_none() {
         app.output.note(format!("if this is interrupted, go on with --replay-key {key}"));
     }
-    template.stop = interrupt.stop();
-    template.replay_key = Some(Arc::from(key.as_str()));
-    let requests = found.iter().map(|saga| request_for(&template, saga, args.from_step.as_deref())).collect();
-    let go_on = format!("go on with --replay-key {}", quoted(&key));
-    let Some(lines) = replay_all(app, &*replayer, requests, args.concurrency, interrupt).await else {
-        app.output.note(format!("stopped at once; {go_on}"));
-        return Ok(Exit::Interrupted);
-    };
-    let ended = lines.iter().filter(|line| !line.interrupted).count();
-    let exit = lines_answer(app, false, &lines)?;
-    if ended == found.len() {
-        return Ok(exit);
-    }
-    app.output.note(format!("stopped after {ended} of {}; {go_on}", found.len()));
-    Ok(Exit::Interrupted)
-}
-
-/// The sagas of a batch, and those that its filter matches but that are not meant.
-#[derive(Default)]
-struct Matching {
-    sagas: Vec<SagaSummary>,
-    /// How many have a status that is replayed only if it is asked for by name.
-    other_status: BTreeMap<&'static str, usize>,
-    /// How many were made by this very batch.
-    own: usize,
-}
-
-impl Matching {
-    fn left_out(&self) -> Vec<String> {
-        let count: usize = self.other_status.values().sum();
-        let mut lines = Vec::new();
-        if count > 0 {
-            let each: Vec<String> = self.other_status.iter().map(|(status, count)| format!("{count} {status}")).collect();
-            lines
-                .push(format!("{count} sagas left out, since they have not failed: {}; name their status to replay them", each.join(", ")));
-        }
-        if self.own > 0 {
-            lines.push(format!("{} sagas left out, since replays with this key made them", self.own));
-        }
-        lines
+    let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
+    let items = replay_all(app, store, args, &found, &key, first, interrupt).await?;
+    match items {
+        Some(items) => answer(app, args, &items),
+        None => Ok(Exit::Interrupted),
     }
 }
 
-/// What matches, up to the limit. What has not failed is left out unless the filter names statuses.
-async fn select(store: &Store, replayer: &dyn SagaReplay, args: &RunArgs, query: SagaQuery) -> Result<Matching> {
-    let named = !query.statuses.is_empty();
+/// The sagas that match, at most as many as were asked for, without those that an earlier run of the same batch made.
+async fn find(app: &App, store: &Store, args: &RunArgs, query: SagaQuery) -> Result<Vec<SagaSummary>> {
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let key = args.replay_key.as_deref().filter(|_| store.logs().is_ok());
-    let mut made: BTreeMap<SagaId, BTreeSet<ReplayId>> = BTreeMap::new();
-    let mut matching = Matching::default();
+    let replays = LocalReplay::new(app.runner(store, None), Registry::new());
     let mut sagas = store.snapshots().sagas(query);
-    while matching.sagas.len() < limit
+    let mut found = Vec::new();
+    while found.len() < limit
         && let Some(saga) = sagas.try_next().await?
     {
-        if let (Some(origin), Some(key)) = (&saga.origin, key) {
-            if !made.contains_key(&origin.saga_id) {
-                let replays = replayer.replays(&origin.saga_id).await?;
-                let own = replays.iter().filter(|entry| entry.replay_key.as_deref() == Some(key)).map(|entry| entry.replay_id);
-                made.insert(origin.saga_id.clone(), own.collect());
-            }
-            if made.get(&origin.saga_id).is_some_and(|own| own.contains(&origin.replay_id)) {
-                matching.own += 1;
-                continue;
-            }
-        }
-        if named || matches!(saga.status, SagaStatus::Failed | SagaStatus::RolledBack | SagaStatus::Parked) {
-            matching.sagas.push(saga);
-        } else {
-            *matching.other_status.entry(saga.status.as_str()).or_default() += 1;
+        let ours = match (&saga.origin, args.replay_key.as_deref()) {
+            (Some(origin), Some(key)) => replays
+                .replays(&origin.saga_id)
+                .await?
+                .iter()
+                .any(|entry| entry.replay_id == origin.replay_id && entry.replay_key.as_deref() == Some(key)),
+            _ => false,
+        };
+        if !ours {
+            found.push(saga);
         }
     }
-    Ok(matching)
+    Ok(found)
 }
 
 /// One saga's request, made of that of another.
@@ -148,37 +103,46 @@ fn request_for(template: &ReplayRequest, saga: &SagaSummary, from_step: Option<&
     request
 }
 
-/// Runs what was previewed. At Ctrl-C no further replay begins, and those that run stop at their next step boundary; at the second one
-/// they are dropped, and there is no result.
 async fn replay_all(
     app: &App,
-    replayer: &dyn SagaReplay,
-    requests: Vec<ReplayRequest>,
-    concurrency: usize,
+    store: &Store,
+    args: &RunArgs,
+    found: &[SagaSummary],
+    key: &str,
+    mut template: ReplayRequest,
     interrupt: &Interrupt,
-) -> Option<Vec<BatchLine>> {
-    let bar = bar(app, requests.len());
-    let stop = interrupt.stop();
-    let mut items = stream::iter(requests)
+) -> Result<Option<Vec<(SagaId, Result<ReplayResult>)>>> {
+    let replayer = replayer(app, store, args, None)?;
+    let (count, stop) = (found.len(), interrupt.stop());
+    template.stop = stop.clone();
+    template.replay_key = Some(key.into());
+    // What was shown is what runs. Once it is to stop, nothing new begins, and what runs comes to rest.
+    let mut items = stream::iter(found)
         .take_while(|_| future::ready(stop.get().is_none()))
-        .map(|request| async move {
-            let original = request.saga_id.to_string();
-            BatchLine::of(original, &replayer.replay(request).await)
+        .map(|saga| {
+            let request = request_for(&template, saga, args.from_step.as_deref());
+            let replayer = &replayer;
+            async move { (saga.saga_id.clone(), replayer.replay(request).await) }
         })
-        .buffer_unordered(concurrency.max(1));
+        .buffer_unordered(args.concurrency.max(1));
+    let bar = bar(app, count);
     let (mut done, mut failed) = (Vec::new(), 0_usize);
     let work = async {
-        while let Some(line) = items.next().await {
-            failed += usize::from(!line.ok);
+        while let Some((saga, result)) = items.next().await {
+            failed += usize::from(!result.as_ref().is_ok_and(|result| exit_of(result) == Exit::Ok));
             bar.inc(1);
             bar.set_message(if failed == 0 { String::new() } else { format!("{failed} failed") });
-            done.push(line);
+            done.push((saga, result));
         }
-        done
     };
     let ended = interrupt.guard(work).await;
     bar.finish_and_clear();
-    ended
+    let stopped = ended.is_none() || stop.get().is_some();
+    if stopped {
+        app.output.note(format!("stopped after {} of {count}; go on with --replay-key {key}", done.len()));
+        return Ok(None);
+    }
+    Ok(Some(done))
 }
 
 fn bar(app: &App, count: usize) -> ProgressBar {
@@ -207,10 +171,12 @@ fn preview(app: &App, args: &RunArgs, found: &[SagaSummary]) {
     app.output.note(lines.join("\n"));
 }
 
-async fn plan_all(app: &App, replayer: &dyn SagaReplay, args: &RunArgs, template: &ReplayRequest, found: &[SagaSummary]) -> Result<Exit> {
+async fn plan_all(app: &App, store: &Store, args: &RunArgs, change: Override, found: &[SagaSummary]) -> Result<Exit> {
+    let replayer = replayer(app, store, args, None)?;
+    let template = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
     let mut items = Vec::new();
     for saga in found {
-        let request = request_for(template, saga, args.from_step.as_deref()).with_dry_run(true);
+        let request = request_for(&template, saga, args.from_step.as_deref()).with_dry_run(true);
         let result = replayer.replay(request).await;
         items.push(BatchLine::of(saga.saga_id.to_string(), &result));
     }
@@ -224,13 +190,11 @@ struct BatchLine {
     status: String,
     ok: bool,
     existing: bool,
-    /// Whether it stopped before its end, to be resumed.
-    interrupted: bool,
     error: Option<String>,
 }
 
 impl BatchLine {
-    fn of(original: String, result: &Result<replay::replay::ReplayResult>) -> Self {
+    fn of(original: String, result: &Result<ReplayResult>) -> Self {
         match result {
             Ok(result) => {
                 let failure = result.report.as_ref().and_then(|report| report.failure.as_ref()).map(ToString::to_string);
@@ -241,7 +205,6 @@ impl BatchLine {
                     status: result.status.to_string(),
                     ok: exit_of(result) == Exit::Ok,
                     existing: result.existing,
-                    interrupted: result.report.as_ref().is_some_and(|report| report.interrupted),
                     error: failure.or(refusal),
                 }
             }
@@ -251,7 +214,6 @@ impl BatchLine {
                 status: "refused".to_owned(),
                 ok: false,
                 existing: false,
-                interrupted: false,
                 error: Some(error.detail().map_or_else(|| error.to_string(), str::to_owned)),
             },
         }
@@ -266,6 +228,11 @@ impl BatchLine {
             "error": self.error,
         })
     }
+}
+
+fn answer(app: &App, args: &RunArgs, items: &[(SagaId, Result<ReplayResult>)]) -> Result<Exit> {
+    let lines: Vec<BatchLine> = items.iter().map(|(saga, result)| BatchLine::of(saga.to_string(), result)).collect();
+    lines_answer(app, args.dry_run, &lines)
 }
 
 fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine]) -> Result<Exit> {

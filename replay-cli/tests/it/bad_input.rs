@@ -115,7 +115,7 @@ fn a_typo_on_the_command_line_gets_a_suggestion() {
     world.run(&["run", "--where", "stauts=failed"]).exits(2).says(&["did you mean `status`"]);
     world.run(&["run", "--where", ","]).exits(2).says(&["empty"]);
     world.one_step("fine", "true").exits(0);
-    world.run(&["run", "--where", "name=one", "--yes", "--from-step", "a"]).exits(0).says(&["no saga matches"]);
+    world.run(&["run", "--where", "name=one", "--yes"]).exits(0).says(&["no saga matches"]);
     world.run(&["run", "--where", "status=completed", "--yes"]).exits(2).says(&["did not fail", "--from-step"]);
 }
 
