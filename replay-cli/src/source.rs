@@ -61,8 +61,8 @@ impl Definitions {
         let digest: Digest = digest.parse()?;
         let Some(bytes) = self.store.blobs()?.get_blob(&digest).await? else {
             return Err(Error::new(ErrorKind::NotFound, "find definition")
-                .message("the text of its definition is no longer in the store")
-                .hint("give the file with --file")
+                .message("the text of its definition is not in the store")
+                .hint("give the file with --file; an import brings it only with --trust-definition")
                 .with("digest", digest));
         };
         let text = String::from_utf8(bytes.to_vec())

@@ -52,6 +52,9 @@ pub(crate) struct ExportArgs {
 pub(crate) struct ImportArgs {
     /// The file, or - for standard input
     pub(crate) file: PathBuf,
+    /// Take over the definitions too, so that `resume` and `run` execute the commands in them
+    #[arg(long)]
+    pub(crate) trust_definition: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,8 +13,14 @@ fn a_history_is_exported_and_imported_with_its_digests() {
     assert_eq!(std::fs::read_to_string(world.path("x.jsonl")).unwrap(), exported);
     let other = format!("sqlite:{}", world.path("other.db").display());
     let there = |args: &[&str]| world.run(&[args, &["--storage-url", &other]].concat());
-    there(&["import", "x.jsonl"]).exits(0);
-    there(&["import", "x.jsonl"]).exits(0);
+    there(&["import", "x.jsonl"]).exits(0).says(&["--trust-definition"]);
+    there(&["verify-chain", "x"]).exits(0);
+    there(&["run", "x", "--from-step", "only"]).exits(4).says(&["definition is not in the store", "--file"]);
+    there(&["run", "x", "--from-step", "only", "--file", "one.yaml"]).exits(0);
+    let other = format!("sqlite:{}", world.path("trusting.db").display());
+    let there = |args: &[&str]| world.run(&[args, &["--storage-url", &other]].concat());
+    there(&["import", "x.jsonl", "--trust-definition"]).exits(0);
+    there(&["import", "x.jsonl", "--trust-definition"]).exits(0);
     assert_eq!(there(&["export", "x"]).exits(0).stdout, exported);
     there(&["verify-chain", "x"]).exits(0);
     there(&["run", "x", "--from-step", "only"]).exits(0);
