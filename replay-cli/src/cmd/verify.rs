@@ -1,8 +1,5 @@
 use futures::TryStreamExt;
-use replay::{
-    Error, ErrorKind, Result, SagaId, Store,
-    storage::{At, SagaQuery, SnapshotQuery},
-};
+use replay::{ErrorKind, OriginLink, Result, SagaId, Store, storage::SagaQuery, verify_chain};
 use serde::Serialize;
 
 use crate::{
@@ -24,6 +21,8 @@ struct Checked {
     /// The sequence that the check began at: 1, or what pruning left as the oldest.
     first_sequence: u64,
     last_digest: Option<String>,
+    /// Where the first snapshot leads to.
+    origin: OriginLink,
     error: Option<String>,
 }
 
@@ -34,24 +33,28 @@ pub(super) async fn run(app: &App, args: VerifyArgs) -> Result<Exit> {
         // A damaged newest record is what is to be found, not a reason to stop.
         match app.newest(&store, id).await {
             Err(error) if !error.is(ErrorKind::Integrity) => return Err(error),
-            _ => found.push(check(&store, id).await),
+            _ => found.push(check(&store, id).await?),
         }
     } else {
         let mut sagas = store.snapshots().sagas(SagaQuery::default());
         while let Some(saga) = sagas.try_next().await? {
-            found.push(check(&store, &saga.saga_id).await);
+            found.push(check(&store, &saga.saga_id).await?);
         }
     }
     let broken = found.iter().filter(|saga| !saga.valid).count();
     let mut table = Table::new(&["", "SAGA", "SNAPSHOTS", "FROM", "FOUND"]).or_empty("there is no saga");
     for saga in &found {
         let (valid, error) = (saga.valid, saga.error.clone());
+        let sound = match saga.origin {
+            OriginLink::NotHere => "every digest and link holds; its origin is not here",
+            _ => "every digest and link holds",
+        };
         table.row(vec![
             painted(move |paint| if valid { paint.good("✔") } else { paint.bad("✖") }),
             plain(&saga.saga_id),
             plain(saga.snapshots),
             plain(saga.first_sequence),
-            painted(move |paint| error.as_ref().map_or_else(|| paint.dim("every digest and link holds"), |error| paint.bad(error))),
+            painted(move |paint| error.as_ref().map_or_else(|| paint.dim(sound), |error| paint.bad(error))),
         ]);
     }
     let answer = Answer::list("chains", "chain", &found)?.with("valid", broken == 0);
@@ -60,61 +63,25 @@ pub(super) async fn run(app: &App, args: VerifyArgs) -> Result<Exit> {
     Ok(if broken == 0 { Exit::Ok } else { Exit::Integrity })
 }
 
-async fn check(store: &Store, id: &SagaId) -> Checked {
-    let mut checked = Checked { saga_id: id.clone(), valid: true, snapshots: 0, first_sequence: 0, last_digest: None, error: None };
-    if let Err(error) = walk(store, id, &mut checked).await {
-        checked.valid = false;
-        checked.error = Some(describe(&error));
-    }
-    checked
-}
-
-fn describe(error: &Error) -> String {
-    let detail = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-    error.fact("snapshot").or(error.fact("sequence")).map_or(detail.clone(), |at| format!("{at}: {detail}"))
-}
-
-async fn walk(store: &Store, id: &SagaId, checked: &mut Checked) -> Result<()> {
-    let broken = |sequence: u64, message: String| {
-        Err(Error::new(ErrorKind::Integrity, "verify chain").message(message).with("saga", id).with("sequence", sequence))
-    };
-    let mut records = store.snapshots().list(SnapshotQuery::new(id.clone()));
-    let mut last = None;
-    while let Some(record) = records.try_next().await? {
-        match last {
-            None => {
-                checked.first_sequence = record.sequence;
-                if record.sequence == 1 {
-                    check_origin(store, &record).await?;
-                }
-            }
-            Some((sequence, digest)) => {
-                if record.sequence != sequence + 1 {
-                    return broken(record.sequence, format!("it follows {sequence}, so snapshots are missing in between"));
-                }
-                if record.prev_digest != digest {
-                    return broken(record.sequence, "it was not made after the snapshot before it: the link does not hold".to_owned());
-                }
-            }
+/// # Errors
+/// The store's own; what is wrong with the history is in the result.
+async fn check(store: &Store, id: &SagaId) -> Result<Checked> {
+    let report = match verify_chain(&**store.snapshots(), id).await {
+        Ok(report) => report,
+        Err(error) if error.is(ErrorKind::Integrity) => {
+            let error = Some(error.detail().map_or_else(|| error.to_string(), str::to_owned));
+            let (saga_id, origin) = (id.clone(), OriginLink::None);
+            return Ok(Checked { saga_id, valid: false, snapshots: 0, first_sequence: 0, last_digest: None, origin, error });
         }
-        checked.snapshots += 1;
-        checked.last_digest = Some(record.digest().to_string());
-        last = Some((record.sequence, record.digest()));
-        record.decode()?;
-    }
-    Ok(())
-}
-
-/// The first link of a fork leads to the snapshot that it was forked from, if that is still there.
-async fn check_origin(store: &Store, record: &replay::SnapshotRecord) -> Result<()> {
-    let expected = match &record.origin {
-        None => Some(replay::Digest::ZERO),
-        Some(origin) => store.snapshots().load(&origin.saga_id, At::Sequence(origin.sequence)).await?.map(|origin| origin.digest()),
+        Err(error) => return Err(error),
     };
-    if expected.is_none_or(|expected| expected == record.prev_digest) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Integrity, "verify chain")
-        .message("its first link does not lead to where it comes from")
-        .with("sequence", record.sequence))
+    Ok(Checked {
+        saga_id: id.clone(),
+        valid: report.is_valid(),
+        snapshots: report.snapshots,
+        first_sequence: report.first_sequence,
+        last_digest: report.last_digest.map(|digest| digest.to_string()),
+        origin: report.origin,
+        error: report.broken.map(|broken| format!("{}: {}", broken.sequence, broken.message)),
+    })
 }

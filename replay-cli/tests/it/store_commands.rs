@@ -71,6 +71,23 @@ fn damage_in_the_store_is_found_with_exit_code_6() {
 }
 
 #[test]
+fn a_fork_whose_original_is_gone_or_replaced_is_valid() {
+    let world = World::new();
+    world.one_step("x", "true").exits(0);
+    world.run(&["run", "x", "--from-step", "only", "--id", "y"]).exits(0);
+    let origin = |world: &World| {
+        let found = world.run(&["verify-chain", "y"]).exits(0).json();
+        found["chains"][0]["origin"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(origin(&world), "holds");
+    world.run(&["delete", "x", "--yes"]).exits(0);
+    assert_eq!(origin(&world), "not_here");
+    world.run(&["start", "one.yaml", "--id", "x", "--set", "other=1"]).exits(0);
+    assert_eq!(origin(&world), "not_here");
+    world.run(&["verify-chain", "--all"]).exits(0);
+}
+
+#[test]
 fn expired_snapshots_are_removed_and_counted_first() {
     let world = World::new();
     world.write("s.yaml", "name: s\nretention: 1ms\nsteps:\n  - {name: a, shell: \"true\"}\n  - {name: b, shell: \"true\"}\n");
