@@ -31,7 +31,7 @@ pub(crate) struct Definitions {
 
 impl Definitions {
     pub(crate) fn new(registry: Registry, store: Store, file: Option<&Path>, runnable: bool) -> Result<Self> {
-        let file = file.map(SagaFile::read).transpose()?;
+        let file = file.map(read).transpose()?;
         Ok(Self { registry, store, file, runnable })
     }
 
@@ -84,6 +84,17 @@ impl SagaSource for Definitions {
         }
         self.recorded(snapshot).await?.map(|file| self.saga(&file)).transpose()
     }
+}
+
+/// Reads the saga file that was typed.
+///
+/// # Errors
+/// `Invalid` if there is none or it is wrong.
+pub(crate) fn read(path: &Path) -> Result<SagaFile> {
+    SagaFile::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::invalid("read saga file", format!("{} cannot be read", path.display())).caused_by(error),
+        _ => error,
+    })
 }
 
 /// Keeps the text of `file` and gives what a saga's snapshots refer to it by.

@@ -17,6 +17,9 @@ pub(crate) struct GcArgs {
     /// Remove at most so many snapshots
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// With --keep: do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use replay::{
 };
 use serde_json::json;
 
+use super::delete::confirm;
 use crate::{
     app::App,
     args::GcArgs,
@@ -19,6 +20,12 @@ pub(super) async fn run(app: &App, args: GcArgs) -> Result<Exit> {
         return Err(Error::invalid("prune", "at least one snapshot of each saga is kept").hint("write --keep 1 or more"));
     }
     let store = app.store().await?;
+    if let Some(keep) = args.keep
+        && !args.dry_run
+        && !args.yes
+    {
+        confirm(app, &format!("Remove all but the newest {keep} snapshots of every saga for good?"), "prune")?;
+    }
     let mut scopes = Vec::new();
     if args.expired || args.keep.is_none() {
         scopes.push(("expired", PruneScope::Expired { now: app.now() }));

@@ -25,7 +25,7 @@ mod time_travel;
 mod verify;
 
 use clap::FromArgMatches;
-use replay::{Error, Result};
+use replay::{Error, Result, Store};
 
 pub(crate) use self::start::quoted;
 use crate::{
@@ -74,11 +74,23 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit> {
 /// # Errors
 /// `Invalid` if they are no command.
 pub(crate) async fn run_words(app: &App, url: &str, words: impl IntoIterator<Item = String>) -> Result<Exit> {
+    let (mut app, command) = typed(app, url, words)?;
+    app.output.format = Format::Table;
+    Ok(run(&app, command).await)
+}
+
+/// The store at `url`, in the namespace that [`run_words`] acts in.
+///
+/// # Errors
+/// As [`App::store`].
+pub(crate) async fn store_at(app: &App, url: &str) -> Result<Store> {
+    typed(app, url, ["sagas".to_owned()])?.0.store().await
+}
+
+fn typed(app: &App, url: &str, words: impl IntoIterator<Item = String>) -> Result<(App, Command)> {
     let words = [app.name.to_owned(), "--storage-url".to_owned(), url.to_owned()].into_iter().chain(words);
     let matches = app.command.clone().try_get_matches_from(words);
     let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
     let args = args.map_err(|error| Error::invalid("read command", "that is no command").caused_by(error))?;
-    let mut app = app.with_store(&args.global)?;
-    app.output.format = Format::Table;
-    Ok(run(&app, args.command).await)
+    Ok((app.with_store(&args.global)?, args.command))
 }

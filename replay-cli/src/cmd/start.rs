@@ -79,7 +79,7 @@ fn find(app: &App, name: &str) -> Result<(Arc<dyn AnySaga>, Option<SagaFile>)> {
     let looks_like_a_file =
         path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json") || path.components().count() > 1;
     if path.is_file() || looks_like_a_file {
-        let file = SagaFile::read(path)?;
+        let file = source::read(path)?;
         return Ok((file.runnable()?, Some(file)));
     }
     let known: Vec<&str> = app.registry.iter().map(|saga| &**saga.outline().name()).collect();

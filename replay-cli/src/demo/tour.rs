@@ -119,7 +119,7 @@ impl Tour<'_> {
 
     /// An instant at which the original was being charged.
     async fn while_charging(&self) -> Result<String> {
-        let store = self.app.backends.open(&self.stage.url()).await?;
+        let store = cmd::store_at(self.app, &self.stage.url()).await?;
         let record = store.snapshots().load(&SagaId::new(ORIGINAL)?, At::before_step("charge_payment")).await?;
         let record = record.ok_or_else(|| Error::new(ErrorKind::Internal, "give the tour").message("the checkpoint is missing"))?;
         Ok(show(record.created_at + chrono::TimeDelta::milliseconds(1)))

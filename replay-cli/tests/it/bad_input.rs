@@ -59,7 +59,7 @@ fn broken_yaml_names_file_line_and_column() {
     world.run(&["start", "broken.yaml"]).exits(2).says(&["broken.yaml:4:5", "did you mean `command`"]);
     world.write("broken.yaml", "name: x\nsteps: [\n");
     world.run(&["start", "broken.yaml"]).exits(2).says(&["broken.yaml:"]);
-    world.run(&["start", "missing.yaml"]).exits(4).says(&["missing.yaml cannot be read"]);
+    world.run(&["start", "missing.yaml"]).exits(2).says(&["missing.yaml cannot be read"]);
     world.run(&["start", "no_such_saga"]).exits(4).says(&["neither a file nor a saga"]);
 }
 

@@ -97,7 +97,8 @@ fn expired_snapshots_are_removed_and_counted_first() {
     let removed = world.run(&["gc"]).exits(0).json();
     assert_eq!((&removed["records"], &removed["dry_run"]), (&counted["records"], &json!(false)));
     let kept = world.run(&["start", "s.yaml", "--id", "y", "--retention", "30d"]).exits(0).json();
-    assert_eq!(world.run(&["gc", "--keep", "1"]).exits(0).json()["records"], json!(kept["sequence"].as_u64().unwrap() - 1));
+    world.run(&["gc", "--keep", "1"]).exits(2).says(&["--yes"]);
+    assert_eq!(world.run(&["gc", "--keep", "1", "--yes"]).exits(0).json()["records"], json!(kept["sequence"].as_u64().unwrap() - 1));
     world.run(&["gc", "--keep", "0"]).exits(2);
 }
 

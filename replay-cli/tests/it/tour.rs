@@ -15,3 +15,10 @@ fn the_tour_tells_the_whole_story_and_leaves_a_store_where_it_is_asked_to() {
     assert_eq!(sagas, "order_123-replayed\norder_123\n");
     world.run(&["demo", "--keep", "tour"]).exits(7).says(&["earlier tour"]);
 }
+
+#[test]
+fn the_tour_works_in_another_namespace() {
+    let world = World::new();
+    let ran = world.command(&["demo"]).env("REPLAY_NAMESPACE", "eu").output().unwrap();
+    Ran::from(ran).exits(0);
+}
