@@ -25,11 +25,16 @@ pub(crate) enum Found {
     Version(i64),
 }
 
-/// Looks at a file.
+/// Looks at a file, at one instant: between two reads of their own another process may finish its migration.
 ///
 /// # Errors
 /// `NewerVersion` for a later schema, `Invalid` for another program's database.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
+    let look = connection.unchecked_transaction().map_err(during(OPERATION))?;
+    inspect_within(&look)
+}
+
+fn inspect_within(connection: &Connection) -> Result<Found> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(during(OPERATION));
     let application = number("SELECT application_id FROM pragma_application_id")?;
     let version = number("SELECT user_version FROM pragma_user_version")?;
@@ -53,7 +58,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
     let failed = during(OPERATION);
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have migrated while this one waited for the lock.
-    let done = match inspect(&transaction)? {
+    let done = match inspect_within(&transaction)? {
         Found::Nothing => 0,
         Found::Version(version) => usize::try_from(version).unwrap_or(0),
     };

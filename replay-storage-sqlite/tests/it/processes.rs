@@ -38,7 +38,7 @@ fn processes_that_start_at_once_migrate_once() {
         });
         return;
     }
-    for _ in 0..3 {
+    for _ in 0..8 {
         let folder = folder();
         spawn_all("processes::processes_that_start_at_once_migrate_once", folder.path());
         child::block_on(async {
