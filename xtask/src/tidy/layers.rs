@@ -34,7 +34,8 @@ enum Allowed {
 impl Allowed {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
-            "replay-core" | "xtask" => Self::Only(&[]),
+            "replay-core" | "replay-services" => Self::Only(&[]),
+            "xtask" => Self::Only(&["replay-services"]),
             "replay-conformance" | "replay-audit" | "replay-verify" => Self::Only(&["replay-core"]),
             "replay" => Self::Backends(&["replay-core", "replay-audit", "replay-verify"]),
             "replay-cli" | "replay-compliance" | "replay-server" | "replay-worker" => Self::Only(&["replay"]),

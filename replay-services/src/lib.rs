@@ -1,0 +1,1 @@
+//! The servers that replay is tested against: found, installed, started, watched and ended.
