@@ -162,7 +162,7 @@ pub(crate) async fn records(context: &Value) -> Outcome<Arc<[Bits]>> {
     let options = replay::saga::StartOptions::default().with_id(id.clone());
     Runner::new(store.clone()).start_with(&saga(STEPS)?, context.clone(), options).await?;
     let records: Vec<_> = store.snapshots().list(SnapshotQuery::new(id)).try_collect().await?;
-    Ok(records.iter().map(|record| Bits { header: record.header().clone(), context: record.payload().bytes.clone() }).collect())
+    records.iter().map(|record| Ok(Bits { header: record.header().clone(), context: record.payload()?.bytes.clone() })).collect()
 }
 
 pub(crate) async fn memory_store() -> Outcome<Store> {

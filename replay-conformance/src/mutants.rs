@@ -44,6 +44,8 @@ mutants! {
     RefusesRepeatedAppend => "append::takes_the_same_record_again",
     /// Recognises a repeated append of the newest record only.
     RecognisesOnlyTheNewest => "append::takes_an_older_record_again",
+    /// Takes a record that was read without its payload.
+    TakesRecordsWithoutPayload => "append::refuses_a_record_without_its_payload",
     /// Takes any record at a taken sequence for the one that is stored.
     ForgetsDigestCompare => "append::refuses_another_record_at_the_newest_sequence",
     /// Lets a record replace the one at its sequence.
@@ -100,6 +102,10 @@ mutants! {
     ListOverflowsAtMaximum => "list::a_range_of_sequences",
     /// Rounds the start of a time range down to the microsecond.
     ListRoundsFromDown => "list::ends_of_time_finer_than_a_microsecond",
+    /// Gives payloads though they are not asked for.
+    ListIgnoresPayloads => "list::without_payloads_come_the_same_headers_alone",
+    /// Gives an empty payload where none is asked for.
+    ListGivesEmptyPayloads => "list::without_payloads_come_the_same_headers_alone",
     /// Orders sagas by their last change.
     HeadsByLastChange => "heads::the_latest_started_comes_first",
     /// Orders sagas that started together by ascending id.

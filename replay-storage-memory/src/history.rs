@@ -137,9 +137,10 @@ impl History {
     /// The next records of `query`, at most `limit`.
     pub(crate) fn page(&self, query: &SnapshotQuery, limit: usize) -> Vec<SnapshotRecord> {
         let range = self.matching(query);
+        let shown = |record: &SnapshotRecord| if query.payloads { record.clone() } else { record.clone().without_payload() };
         match query.order {
-            Order::Ascending => self.records.range(range).take(limit).cloned().collect(),
-            Order::Descending => self.records.range(range).rev().take(limit).cloned().collect(),
+            Order::Ascending => self.records.range(range).take(limit).map(shown).collect(),
+            Order::Descending => self.records.range(range).rev().take(limit).map(shown).collect(),
         }
     }
 

@@ -282,30 +282,34 @@ pub(crate) fn delete_labels(connection: &Connection, namespace: &str, started_at
 fn insert_all(session: &mut Session, namespace: &str, number: i64, records: &[&SnapshotRecord]) -> Result<()> {
     for record in records {
         let definition = session.definition(namespace, &record.outline)?;
-        insert(session.connection(), number, definition, record).map_err(during(OPERATION))?;
+        insert(session.connection(), number, definition, record)?;
     }
     Ok(())
 }
 
-fn insert(connection: &Connection, number: i64, definition: i64, record: &SnapshotRecord) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, number: i64, definition: i64, record: &SnapshotRecord) -> Result<()> {
+    let payload = record.payload()?;
     connection
         .prepare_cached(
             "INSERT INTO records (saga_no, sequence, created_at, next_key, definition_no, phase, status, step, retention_until, encoding, \
              header, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
-        .execute((
-            number,
-            record.sequence,
-            micros(record),
-            row::next_key(record),
-            definition,
-            record.phase.code(),
-            record.status.code(),
-            record.step,
-            record.retention_until.map(|until| until.timestamp_micros()),
-            record.payload().encoding.code(),
-            &record.header()[..],
-            Context(record.payload()),
-        ))
+        )
+        .and_then(|mut insert| {
+            insert.execute((
+                number,
+                record.sequence,
+                micros(record),
+                row::next_key(record),
+                definition,
+                record.phase.code(),
+                record.status.code(),
+                record.step,
+                record.retention_until.map(|until| until.timestamp_micros()),
+                payload.encoding.code(),
+                &record.header()[..],
+                Context(payload),
+            ))
+        })
         .map(drop)
+        .map_err(during(OPERATION))
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use crate::{
     append::missing_head,
     error::during,
-    row::{RECORD, RecordRow, SEVERAL, step_key},
+    row::{HEADER, RECORD, RecordRow, SEVERAL, step_key},
     store::Shared,
 };
 
@@ -177,8 +177,11 @@ fn page(
         Order::Ascending => "ASC",
         Order::Descending => "DESC",
     };
+    // The context stands last in a row, so one that is not asked for is not read.
+    let columns = if query.payloads { RECORD } else { HEADER };
+    let read = if query.payloads { RecordRow::read } else { RecordRow::read_header };
     let sql = format!(
-        "SELECT {RECORD} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
+        "SELECT {columns} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
          WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence BETWEEN :first AND :last
            AND r.created_at >= :from AND r.created_at < :until
          ORDER BY r.sequence {order}"
@@ -197,7 +200,7 @@ fn page(
     let (mut records, mut bytes) = (Vec::new(), 0);
     while records.len() < wanted && bytes < PAGE_BYTES {
         let Some(row) = rows.next().map_err(failed)? else { return Ok((records, true)) };
-        let row = RecordRow::read(row, 0).map_err(failed)?;
+        let row = read(row, 0).map_err(failed)?;
         bytes += row.len();
         records.push(shared.record(connection, query.saga_id.as_str(), row)?);
     }

@@ -15,6 +15,9 @@ use crate::error::{damaged, during};
 /// The columns of `records AS r` that [`RecordRow::read`] takes, in their order.
 pub(crate) const RECORD: &str = "r.sequence, r.definition_no, r.encoding, r.header, r.context";
 
+/// The columns of `records AS r` that [`RecordRow::read_header`] takes, in their order.
+pub(crate) const HEADER: &str = "r.sequence, r.definition_no, r.encoding, r.header";
+
 /// Beyond this many outlines the memory is emptied: it only saves reads.
 const REMEMBERED: usize = 1024;
 
@@ -44,32 +47,44 @@ pub(crate) struct RecordRow {
     pub(crate) definition_no: i64,
     encoding: i64,
     header: Bytes,
-    context: Bytes,
+    /// None where it was not asked for.
+    context: Option<Bytes>,
 }
 
 impl RecordRow {
     /// Reads the columns [`RECORD`], the first of which is column `at`.
     pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        Ok(Self { context: Some(bytes(row, at + 4)?), ..Self::read_header(row, at)? })
+    }
+
+    /// Reads the columns [`HEADER`], the first of which is column `at`: a record without its payload.
+    pub(crate) fn read_header(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
         Ok(Self {
             sequence: row.get(at)?,
             definition_no: row.get(at + 1)?,
             encoding: row.get(at + 2)?,
             header: bytes(row, at + 3)?,
-            context: bytes(row, at + 4)?,
+            context: None,
         })
     }
 
     /// How many bytes it holds.
     pub(crate) fn len(&self) -> usize {
-        self.header.len() + self.context.len()
+        self.header.len() + self.context.as_ref().map_or(0, Bytes::len)
     }
 
     /// Puts the record together and checks that it is the one that its row says.
     pub(crate) fn into_record(self, saga: &str, outline: Arc<Outline>) -> Result<SnapshotRecord> {
         let name = |error: Error| error.with("snapshot", format_args!("{saga}@{}", self.sequence));
-        let encoding = u8::try_from(self.encoding).map_err(|_| name(damaged("read", "a row has an impossible encoding")))?;
-        let payload = Payload { encoding: Encoding::from_code(encoding).map_err(name)?, bytes: self.context };
-        let record = SnapshotRecord::from_parts(outline, self.header, payload).map_err(name)?;
+        let record = match self.context {
+            None => SnapshotRecord::from_header(outline, self.header),
+            Some(bytes) => {
+                let encoding = u8::try_from(self.encoding).map_err(|_| name(damaged("read", "a row has an impossible encoding")))?;
+                let payload = Payload { encoding: Encoding::from_code(encoding).map_err(name)?, bytes };
+                SnapshotRecord::from_parts(outline, self.header, payload)
+            }
+        };
+        let record = record.map_err(name)?;
         if record.saga_id.as_str() != saga || i64::try_from(record.sequence) != Ok(self.sequence) {
             let found = SnapshotId { saga_id: record.saga_id.clone(), sequence: record.sequence };
             return Err(name(damaged("read", format!("the row holds another record, {found}"))));

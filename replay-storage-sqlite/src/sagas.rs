@@ -91,7 +91,7 @@ struct Head {
 impl Head {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let has_record = row.get::<_, Option<i64>>(2)?.is_some();
-        Ok(Self { saga_id: row.get(0)?, started_at: row.get(1)?, record: has_record.then(|| RecordRow::read(row, 2)).transpose()? })
+        Ok(Self { saga_id: row.get(0)?, started_at: row.get(1)?, record: has_record.then(|| RecordRow::read_header(row, 2)).transpose()? })
     }
 
     fn summary(self, shared: &Shared, connection: &Connection) -> Result<SagaSummary> {
@@ -178,7 +178,7 @@ impl Select {
     fn new(shared: &Shared, query: &SagaQuery, way: Way, status: Option<SagaStatus>) -> Self {
         let mut select = Self {
             sql: format!(
-                "SELECT s.saga_id, s.started_at, r.sequence, r.definition_no, 0, r.header, x''
+                "SELECT s.saga_id, s.started_at, r.sequence, r.definition_no, r.encoding, r.header
                  FROM {} CROSS JOIN heads AS h ON h.saga_no = s.saga_no
                  LEFT JOIN records AS r ON r.saga_no = h.saga_no AND r.sequence = h.sequence WHERE",
                 way.from()

@@ -37,17 +37,17 @@ struct Saga {
 impl Change {
     /// All changes of one call as one entry, so that a crash leaves all of them or none. Each is preceded by its length, and is the
     /// sequence to remove and its saga, or 0 and a record.
-    pub(crate) fn to_entry(changes: &[Self]) -> Vec<u8> {
+    pub(crate) fn to_entry(changes: &[Self]) -> Result<Vec<u8>> {
         let mut entry = Vec::new();
         for change in changes {
             let bytes = match change {
-                Self::Append(record) => [&0_u64.to_be_bytes()[..], &record.to_bytes()].concat(),
+                Self::Append(record) => [&0_u64.to_be_bytes()[..], &record.to_bytes()?].concat(),
                 Self::Remove(saga, sequence) => [&sequence.to_be_bytes(), saga.as_str().as_bytes()].concat(),
             };
             entry.extend((bytes.len() as u64).to_be_bytes());
             entry.extend(bytes);
         }
-        entry
+        Ok(entry)
     }
 
     /// Takes the first change out of an entry; none at its end.
@@ -149,10 +149,13 @@ impl Index {
         let range = saga.records.range(query.first..=query.last).map(|(_, record)| record);
         let matching = range.filter(|record| query.created.contains(record.created_at));
         let limit = query.limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(PAGE).min(PAGE));
-        let page: Vec<_> = match query.order {
+        let mut page: Vec<_> = match query.order {
             Order::Ascending => matching.take(limit).cloned().collect(),
             Order::Descending => matching.rev().take(limit).cloned().collect(),
         };
+        if !query.payloads {
+            page = page.into_iter().map(SnapshotRecord::without_payload).collect();
+        }
         if let Some(end) = page.last() {
             match query.order {
                 Order::Ascending => query.first = end.sequence + 1,

@@ -55,7 +55,7 @@ impl State {
         }
         let (changes, answer) = work(&self.index)?;
         if !changes.is_empty() {
-            self.journal.write(&Change::to_entry(&changes))?;
+            self.journal.write(&Change::to_entry(&changes)?)?;
         }
         for change in changes {
             self.index.apply(change);

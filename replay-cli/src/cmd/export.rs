@@ -36,7 +36,7 @@ pub(super) async fn run(app: &App, args: ExportArgs) -> Result<Exit> {
                 sink.line(&Line::Blob { digest, bytes: BASE64_STANDARD.encode(&bytes) })?;
             }
         }
-        let bytes = BASE64_STANDARD.encode(record.to_bytes());
+        let bytes = BASE64_STANDARD.encode(record.to_bytes()?);
         let snapshot =
             serde_json::to_value(record.decode()?).map_err(|error| Error::new(ErrorKind::Internal, "export").caused_by(error))?;
         sink.line(&Line::Snapshot { snapshot: &snapshot, record: bytes })?;

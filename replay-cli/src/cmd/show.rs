@@ -97,7 +97,7 @@ pub(super) fn json_text(value: &Value, paint: Paint) -> String {
 async fn show_saga(app: &App, store: &Store, id: &SagaId, with_context: bool) -> Result<()> {
     let newest = app.newest(store, id).await?;
     let first = newest.sequence.saturating_sub(MAX_SNAPSHOTS - 1).max(1);
-    let query = SnapshotQuery::new(id.clone()).with_sequences(first, newest.sequence);
+    let query = SnapshotQuery::new(id.clone()).with_sequences(first, newest.sequence).with_payloads(false);
     let records: Vec<SnapshotRecord> = store.snapshots().list(query).try_collect().await?;
     let lanes = lanes(&records);
     let mut body = serde_json::to_value(newest.clone().decode()?).unwrap_or_default();

@@ -49,7 +49,7 @@ fn key(app: &App, args: &TimeTravelArgs, at: chrono::DateTime<chrono::Utc>, poin
 
 async fn not_begun(app: &App, args: &TimeTravelArgs, at: chrono::DateTime<chrono::Utc>) -> Result<Error> {
     let store = app.store().await?;
-    let mut oldest = store.snapshots().list(SnapshotQuery::new(args.id.clone()).with_limit(1));
+    let mut oldest = store.snapshots().list(SnapshotQuery::new(args.id.clone()).with_limit(1).with_payloads(false));
     let first = futures::TryStreamExt::try_next(&mut oldest).await?;
     let error =
         Error::new(ErrorKind::NotFound, "travel in time").message(format!("it had no state at {}", show(at))).with("saga", &args.id);

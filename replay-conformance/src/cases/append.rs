@@ -1,7 +1,7 @@
 //! Compare-and-append is the fence: sequences without gaps, one record each, all or none per saga.
 
 use chrono::TimeDelta;
-use replay_core::{Retry, SagaStatus, storage::SagaQuery};
+use replay_core::{ErrorKind, Retry, SagaStatus, storage::SagaQuery};
 
 use crate::{
     check::{append, assert_history, conflicts, head, history, ids, refused, sequences},
@@ -31,7 +31,8 @@ cases!("append", Needs::Snapshots;
     a_refusal_changes_no_head,
     a_saga_may_change_its_definition,
     sagas_may_share_a_name_and_differ_in_definition,
-    goes_on_after_the_saga_has_ended;
+    goes_on_after_the_saga_has_ended,
+    refuses_a_record_without_its_payload;
     large: takes_a_thousand_records_at_once, takes_records_of_five_hundred_sagas_at_once
 );
 
@@ -42,6 +43,20 @@ async fn keeps_what_it_is_given(env: Env) {
         append(&store, [chain.next_record()]).await;
     }
     assert_history(&history(&store, "order_1").await, &records::history("order_1", 3));
+}
+
+async fn refuses_a_record_without_its_payload(env: Env) {
+    let store = env.open().await;
+    let records = records::history("order_1", 3);
+    append(&store, [records[0].clone()]).await;
+    let bare = |at: usize| records[at].clone().without_payload();
+    refused(store.snapshots().append(vec![bare(1)]).await, ErrorKind::Invalid);
+    refused(store.snapshots().append(vec![records[1].clone(), bare(2)]).await, ErrorKind::Invalid);
+    refused(store.snapshots().append(vec![Chain::new("order_2").next_record().without_payload()]).await, ErrorKind::Invalid);
+    assert_eq!(sequences(&store, "order_1").await, [1]);
+    assert_eq!(ids(&store, SagaQuery::default()).await, ["order_1"]);
+    append(&store, records.clone()).await;
+    assert_history(&history(&store, "order_1").await, &records);
 }
 
 async fn refuses_a_gap(env: Env) {
@@ -105,7 +120,7 @@ async fn refuses_another_record_at_an_older_sequence(env: Env) {
 async fn a_conflict_is_never_worth_a_retry(env: Env) {
     let store = env.open().await;
     let records = records::history("order_1", 3);
-    let error = refused(store.snapshots().append(vec![records[2].clone()]).await, replay_core::ErrorKind::Conflict);
+    let error = refused(store.snapshots().append(vec![records[2].clone()]).await, ErrorKind::Conflict);
     assert_eq!(error.retry_advice(), Retry::Never);
 }
 
@@ -167,7 +182,7 @@ async fn a_conflict_tears_no_saga(env: Env) {
     let store = env.open().await;
     let (good, bad) = (records::history("good", 2), records::history("bad", 3));
     let list = vec![good[0].clone(), bad[0].clone(), bad[2].clone(), good[1].clone()];
-    refused(store.snapshots().append(list).await, replay_core::ErrorKind::Conflict);
+    refused(store.snapshots().append(list).await, ErrorKind::Conflict);
     assert_eq!(sequences(&store, "bad").await, [0; 0]);
     let good = sequences(&store, "good").await;
     assert!(good.is_empty() || good == [1, 2], "the other saga is torn: {good:?}");
@@ -185,7 +200,7 @@ async fn a_refusal_changes_no_head(env: Env) {
     append(&store, chain.take(2)).await;
     let before = head(&store, "order_1").await;
     chain.next_record();
-    refused(store.snapshots().append(vec![chain.end(SagaStatus::Completed)]).await, replay_core::ErrorKind::Conflict);
+    refused(store.snapshots().append(vec![chain.end(SagaStatus::Completed)]).await, ErrorKind::Conflict);
     assert_eq!(head(&store, "order_1").await, before);
 }
 

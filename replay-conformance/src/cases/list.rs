@@ -2,10 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
-use replay_core::storage::{Order, SnapshotQuery, TimeRange};
+use replay_core::{
+    ErrorKind, SnapshotRecord,
+    storage::{Order, SnapshotQuery, TimeRange},
+};
 
 use crate::{
-    check::{append, assert_history, list, listed, one_record, prune},
+    check::{append, assert_history, list, listed, one_record, prune, refused},
     env::Env,
     records::{self, Chain, after, saga},
     runner::Needs,
@@ -23,6 +26,7 @@ cases!("list", Needs::Snapshots;
     nothing_of_a_saga_that_does_not_exist,
     long_histories_come_whole,
     leaves_out_what_was_pruned_and_nothing_else,
+    without_payloads_come_the_same_headers_alone,
     is_read_as_it_is_polled,
     may_be_dropped_half_way,
 );
@@ -153,6 +157,32 @@ async fn leaves_out_what_was_pruned_and_nothing_else(env: Env) {
     assert_eq!(listed(&store, order_1().with_limit(3)).await, [2, 3, 6]);
     assert_eq!(listed(&store, order_1().with_sequences(4, 8)).await, [6, 7]);
     assert_eq!(listed(&store, order_1().with_order(Order::Descending).with_limit(2)).await, [9, 7]);
+}
+
+async fn without_payloads_come_the_same_headers_alone(env: Env) {
+    let store = env.open().await;
+    let mut chain = Chain::new("order_1");
+    let mut records = chain.take(150);
+    records.extend([chain.with_context(""), chain.with_context("x".repeat(100_000)), chain.next_record()]);
+    append(&store, records.clone()).await;
+    assert_bare(&list(&store, order_1().with_payloads(false)).await, &records);
+    records.reverse();
+    let newest = order_1().with_payloads(false).with_order(Order::Descending).with_sequences(2, 152).with_limit(120);
+    assert_bare(&list(&store, newest).await, &records[1..121]);
+    records.reverse();
+    assert_history(&list(&store, order_1().with_payloads(true)).await, &records);
+}
+
+/// These are the records, but their contexts, and asking for one is an error.
+fn assert_bare(got: &[SnapshotRecord], want: &[SnapshotRecord]) {
+    assert_eq!(got, want);
+    for (got, want) in got.iter().zip(want) {
+        let id = want.id();
+        assert_eq!((got.header(), got.meta()), (want.header(), want.meta()), "{id}: the header is another");
+        assert_eq!(got.outline.as_bytes(), want.outline.as_bytes(), "{id}: the definition is another");
+        assert!(!got.has_payload(), "{id} has a payload that was not asked for");
+        refused(got.clone().decode(), ErrorKind::Invalid);
+    }
 }
 
 async fn is_read_as_it_is_polled(env: Env) {

@@ -45,7 +45,15 @@ impl SnapshotStorage for Reference {
     fn list(&self, query: SnapshotQuery) -> BoxStream<'static, Result<SnapshotRecord>> {
         let world = self.world();
         let records = world.sagas.get(&self.key(&query.saga_id)).map(|saga| self.listed(saga, &query)).unwrap_or_default();
-        let records: Vec<_> = records.iter().map(|record| self.handed_out(&world, record)).collect();
+        let shown = |record: SnapshotRecord| match self.bug {
+            Some(Mutant::ListIgnoresPayloads) => Ok(record),
+            _ if query.payloads => Ok(record),
+            Some(Mutant::ListGivesEmptyPayloads) => {
+                SnapshotRecord::from_parts(record.outline.clone(), record.header().clone(), Payload::json(Bytes::new()))
+            }
+            _ => Ok(record.without_payload()),
+        };
+        let records: Vec<_> = records.iter().map(|record| self.handed_out(&world, record).and_then(shown)).collect();
         stream::iter(records).boxed()
     }
 
@@ -106,7 +114,8 @@ impl Reference {
                 continue;
             }
             let allowed = (self.has(Mutant::AcceptsSequenceGap) && last.is_some_and(|last| record.sequence > last))
-                || (self.has(Mutant::AcceptsAnyFirstSequence) && last.is_none());
+                || (self.has(Mutant::AcceptsAnyFirstSequence) && last.is_none())
+                || (self.has(Mutant::TakesRecordsWithoutPayload) && !record.has_payload());
             let ended = self.has(Mutant::RefusesAfterTheEnd) && saga.is_some_and(|saga| saga.head.status.is_terminal());
             let wrong_expected = self.has(Mutant::NamesWrongExpected);
             let after = if self.has(Mutant::IgnoresPredecessor) { record.prev_digest } else { tip };
@@ -166,7 +175,8 @@ impl Reference {
 
     /// A record as it is kept.
     fn taken(&self, record: SnapshotRecord) -> SnapshotRecord {
-        let bytes = record.payload().bytes.clone();
+        let Ok(payload) = record.payload() else { return record };
+        let bytes = payload.bytes.clone();
         let bytes = match self.bug {
             Some(Mutant::NormalisesContexts) => bytes.iter().copied().filter(|byte| *byte != b' ').collect(),
             Some(Mutant::CutsLargeContexts) => bytes.slice(..bytes.len().min(512 * 1024)),
@@ -180,7 +190,7 @@ impl Reference {
         let name = (record.outline.name().clone(), record.outline.version().clone());
         match world.outlines.get(&name) {
             Some(outline) if self.has(Mutant::SharesDefinitionsByName) => {
-                SnapshotRecord::from_parts(outline.clone(), record.header().clone(), record.payload().clone())
+                SnapshotRecord::from_parts(outline.clone(), record.header().clone(), record.payload()?.clone())
             }
             _ => Ok(record.clone()),
         }

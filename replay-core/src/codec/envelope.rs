@@ -18,8 +18,8 @@ use crate::{
 const MAGIC: &[u8; 4] = b"RPLY";
 const VERSION: u8 = 1;
 
-pub(crate) fn encode(record: &SnapshotRecord) -> Bytes {
-    let (outline, header, payload) = (record.outline.as_bytes(), record.header(), record.payload());
+pub(crate) fn encode(record: &SnapshotRecord) -> Result<Bytes> {
+    let (outline, header, payload) = (record.outline.as_bytes(), record.header(), record.payload()?);
     let mut out = Vec::with_capacity(outline.len() + header.len() + payload.bytes.len() + 24);
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
@@ -27,7 +27,7 @@ pub(crate) fn encode(record: &SnapshotRecord) -> Bytes {
     put_bytes(&mut out, header);
     out.push(payload.encoding.code());
     put_bytes(&mut out, &payload.bytes);
-    out.into()
+    Ok(out.into())
 }
 
 pub(crate) fn decode(bytes: &Bytes) -> Result<SnapshotRecord> {

@@ -38,17 +38,31 @@ fn full_record() -> SnapshotRecord {
 #[test]
 fn a_record_is_read_back_whole_from_its_bytes_and_from_its_parts() {
     let record = full_record();
-    let back = SnapshotRecord::from_bytes(&record.to_bytes()).unwrap();
+    let back = SnapshotRecord::from_bytes(&record.to_bytes().unwrap()).unwrap();
     assert_eq!(back.meta(), record.meta());
     assert_eq!(back.digest(), record.digest());
-    let parts = SnapshotRecord::from_parts(outline(), record.header().clone(), record.payload().clone()).unwrap();
+    let parts = SnapshotRecord::from_parts(outline(), record.header().clone(), record.payload().unwrap().clone()).unwrap();
     assert_eq!(parts.meta(), record.meta());
     assert_eq!(parts.decode().unwrap().context().unwrap(), serde_json::json!({"amount": 12}));
 }
 
 #[test]
+fn a_record_without_its_payload_says_everything_but_its_context() {
+    let record = full_record();
+    let bare = SnapshotRecord::from_header(outline(), record.header().clone()).unwrap();
+    assert_eq!((bare.meta(), bare.digest(), bare.content_digest()), (record.meta(), record.digest(), record.content_digest()));
+    assert_eq!(bare.content_len(), record.payload().unwrap().bytes.len() as u64);
+    assert_eq!(bare.stored_len(), record.header().len() as u64);
+    assert!(!bare.has_payload() && !record.clone().without_payload().has_payload());
+    for error in [bare.payload().unwrap_err(), bare.to_bytes().unwrap_err(), bare.clone().decode().unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.fact("snapshot"), Some(record.id().to_string().as_str()));
+    }
+}
+
+#[test]
 fn every_flipped_bit_is_noticed() {
-    let bytes = full_record().to_bytes();
+    let bytes = full_record().to_bytes().unwrap();
     for at in 0..bytes.len() * 8 {
         let mut flipped = bytes.to_vec();
         flipped[at / 8] ^= 1 << (at % 8);
@@ -60,7 +74,7 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn a_record_cut_anywhere_is_refused() {
-    let bytes = full_record().to_bytes();
+    let bytes = full_record().to_bytes().unwrap();
     for len in 0..bytes.len() {
         assert!(SnapshotRecord::from_bytes(&bytes.slice(..len)).is_err(), "cut at {len}");
     }
@@ -70,7 +84,7 @@ fn a_record_cut_anywhere_is_refused() {
 fn a_header_cannot_be_read_with_another_outline() {
     let record = full_record();
     let other = Arc::new(Outline::new("order", "2", record.outline.steps().to_vec()).unwrap());
-    let error = SnapshotRecord::from_parts(other, record.header().clone(), record.payload().clone()).unwrap_err();
+    let error = SnapshotRecord::from_parts(other, record.header().clone(), record.payload().unwrap().clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity);
 }
 
@@ -81,7 +95,7 @@ fn a_record_of_a_later_format_is_named_as_such() {
     body[1] = super::header::VERSION + 1;
     let digest = Digest::of(&body);
     body.extend_from_slice(&digest.as_bytes()[..8]);
-    let error = SnapshotRecord::from_parts(outline(), body.into(), record.payload().clone()).unwrap_err();
+    let error = SnapshotRecord::from_parts(outline(), body.into(), record.payload().unwrap().clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerVersion);
     assert!(error.to_string().contains("record format 2"), "{error}");
 }
@@ -114,7 +128,7 @@ fn mutated_records_never_panic() {
         }
         let digest = if round % 2 == 0 { Digest::of(&body) } else { record.digest() };
         body.extend_from_slice(&digest.as_bytes()[..8]);
-        if let Err(error) = SnapshotRecord::from_parts(outline(), body.into(), record.payload().clone()) {
+        if let Err(error) = SnapshotRecord::from_parts(outline(), body.into(), record.payload().unwrap().clone()) {
             assert!(matches!(error.kind(), ErrorKind::Integrity | ErrorKind::NewerVersion), "{error}");
         }
     }
@@ -126,7 +140,7 @@ proptest! {
         let mut meta = SnapshotMeta::new(SagaId::new("s").unwrap(), outline(), sequence, from_micros(0));
         meta.completed = done.into_iter().collect();
         let record = SnapshotRecord::seal(meta, serde_json::to_vec(&text).unwrap().into());
-        let back = SnapshotRecord::from_bytes(&record.to_bytes()).unwrap();
+        let back = SnapshotRecord::from_bytes(&record.to_bytes().unwrap()).unwrap();
         prop_assert_eq!(back.meta(), record.meta());
         prop_assert_eq!(back.decode().unwrap().context_as::<String>().unwrap(), text);
     }

@@ -76,11 +76,12 @@ pub(super) fn unknown(saga: &SagaId) -> Error {
 }
 
 async fn older(store: &dyn SnapshotStorage, saga: &SagaId, step: &str, before: u64, now: DateTime<Utc>) -> Result<Option<SnapshotRecord>> {
-    let query = SnapshotQuery::new(saga.clone()).with_order(Order::Descending).with_sequences(1, before.saturating_sub(1));
+    let query =
+        SnapshotQuery::new(saga.clone()).with_order(Order::Descending).with_sequences(1, before.saturating_sub(1)).with_payloads(false);
     let mut records = store.list(query);
     while let Some(record) = records.try_next().await? {
         if record.next_steps().contains(step) && !record.is_expired(now) {
-            return Ok(Some(record));
+            return store.load(saga, At::Sequence(record.sequence)).await;
         }
     }
     Ok(None)
@@ -88,7 +89,7 @@ async fn older(store: &dyn SnapshotStorage, saga: &SagaId, step: &str, before: u
 
 /// The newest checkpoints there are, as a hint and as a fact.
 async fn known(store: &dyn SnapshotStorage, saga: &SagaId, now: DateTime<Utc>) -> Result<(String, String)> {
-    let query = SnapshotQuery::new(saga.clone()).with_order(Order::Descending).with_limit(LOOKED_AT);
+    let query = SnapshotQuery::new(saga.clone()).with_order(Order::Descending).with_limit(LOOKED_AT).with_payloads(false);
     let mut records = store.list(query);
     let mut shown = Vec::new();
     while let Some(record) = records.try_next().await? {
@@ -110,7 +111,7 @@ async fn known(store: &dyn SnapshotStorage, saga: &SagaId, now: DateTime<Utc>) -
 
 /// Every checkpoint of a saga, the oldest first.
 pub(super) async fn all(store: &dyn SnapshotStorage, saga: &SagaId, now: DateTime<Utc>) -> Result<Vec<CheckpointInfo>> {
-    let mut records = store.list(SnapshotQuery::new(saga.clone()));
+    let mut records = store.list(SnapshotQuery::new(saga.clone()).with_payloads(false));
     let mut found = Vec::new();
     let mut exists = false;
     while let Some(record) = records.try_next().await? {

@@ -155,7 +155,7 @@ impl<C: Serialize + DeserializeOwned + Clone + Send + 'static> Run<'_, C> {
     /// Somebody else appended to this saga. If that was only a manual snapshot or a request to cancel, made in this runner's name, or
     /// a record of this run that was thought to be lost, the run goes on from there; says whether it was cancelled.
     async fn adopt(&mut self, conflict: Error) -> Result<bool> {
-        let query = SnapshotQuery::new(self.head.saga_id.clone()).with_sequences(self.head.sequence + 1, u64::MAX);
+        let query = SnapshotQuery::new(self.head.saga_id.clone()).with_sequences(self.head.sequence + 1, u64::MAX).with_payloads(false);
         let mut appended = self.shared.store.snapshots().list(query);
         let mut newest: Option<SnapshotRecord> = None;
         while let Some(record) = appended.try_next().await? {

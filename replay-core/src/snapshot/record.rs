@@ -66,11 +66,15 @@ impl Encoding {
 /// [`from_bytes`](SnapshotRecord::from_bytes). One that keeps outlines once and payloads in a column of their own stores
 /// [`header`](SnapshotRecord::header), [`payload`](SnapshotRecord::payload) and [`outline`](SnapshotMeta::outline)
 /// apart, and puts them together with [`from_parts`](SnapshotRecord::from_parts).
+///
+/// A record that was listed [without payloads](crate::storage::SnapshotQuery::with_payloads) says everything but its context, which
+/// is then an error to ask for, and such a record cannot be appended or written out.
 #[derive(Debug, Clone)]
 pub struct SnapshotRecord {
     meta: Arc<SnapshotMeta>,
     header: Bytes,
-    payload: Payload,
+    /// None if it was read without.
+    payload: Option<Payload>,
     content: Content,
     digest: Digest,
 }
@@ -94,7 +98,7 @@ impl SnapshotRecord {
     pub fn seal(meta: SnapshotMeta, json: Bytes) -> Self {
         let content = Content::of(&json);
         let (header, digest) = codec::header::encode(&meta, content);
-        Self { meta: Arc::new(meta), header, payload: Payload::json(json), content, digest }
+        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), content, digest }
     }
 
     /// Puts a record together from its stored parts; the context is checked when it is [decoded](SnapshotRecord::decode).
@@ -102,12 +106,30 @@ impl SnapshotRecord {
     /// # Errors
     /// `Integrity` if the header is damaged or was made for another outline; `NewerVersion` if it is of a later format.
     pub fn from_parts(outline: Arc<Outline>, header: Bytes, payload: Payload) -> Result<Self> {
+        Ok(Self { payload: Some(payload), ..Self::from_header(outline, header)? })
+    }
+
+    /// A record without its payload, from its stored header: for a listing that leaves payloads out.
+    ///
+    /// # Errors
+    /// As for [`from_parts`](SnapshotRecord::from_parts).
+    pub fn from_header(outline: Arc<Outline>, header: Bytes) -> Result<Self> {
         let (meta, content, digest) = codec::header::decode(outline, &header)?;
-        Ok(Self { meta: Arc::new(meta), header, payload, content, digest })
+        Ok(Self { meta: Arc::new(meta), header, payload: None, content, digest })
+    }
+
+    /// The same record without its payload.
+    #[must_use]
+    pub fn without_payload(mut self) -> Self {
+        self.payload = None;
+        self
     }
 
     /// The whole record, outline included, as one self-describing sequence of bytes.
-    pub fn to_bytes(&self) -> Bytes {
+    ///
+    /// # Errors
+    /// `Invalid` if it was read without its payload.
+    pub fn to_bytes(&self) -> Result<Bytes> {
         codec::envelope::encode(self)
     }
 
@@ -125,8 +147,22 @@ impl SnapshotRecord {
     }
 
     /// The encoded context.
-    pub fn payload(&self) -> &Payload {
-        &self.payload
+    ///
+    /// # Errors
+    /// `Invalid` if the record was read without it.
+    pub fn payload(&self) -> Result<&Payload> {
+        self.payload.as_ref().ok_or_else(|| self.lacks_payload())
+    }
+
+    /// Whether it has its payload: false only for a record that was read without.
+    pub fn has_payload(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    fn lacks_payload(&self) -> Error {
+        Error::invalid("read context", "the record was read without its context")
+            .hint("load the record by its sequence, or list it with payloads")
+            .with("snapshot", self.meta.id())
     }
 
     /// SHA-256 over the header, which holds the digest of the context and that of the previous record.
@@ -144,17 +180,24 @@ impl SnapshotRecord {
         &self.meta
     }
 
-    /// How many bytes the record takes: header and payload, without what a store adds.
+    /// How many bytes the context's JSON text has, as the header says.
+    pub fn content_len(&self) -> u64 {
+        self.content.len
+    }
+
+    /// How many bytes the record takes: header and payload, without what a store adds; of one that was read without its payload, the
+    /// header alone.
     pub fn stored_len(&self) -> u64 {
-        (self.header.len() + self.payload.bytes.len()) as u64
+        (self.header.len() + self.payload.as_ref().map_or(0, |payload| payload.bytes.len())) as u64
     }
 
     /// Checks the context against its digest and gives the snapshot.
     ///
     /// # Errors
-    /// `Integrity`, naming the record, if the context is not what was sealed.
+    /// `Integrity`, naming the record, if the context is not what was sealed; `Invalid` if the record was read without it.
     pub fn decode(self) -> Result<Snapshot> {
-        let Payload { encoding: Encoding::Json, bytes } = self.payload;
+        let Some(payload) = self.payload else { return Err(self.lacks_payload()) };
+        let Payload { encoding: Encoding::Json, bytes } = payload;
         if Content::of(&bytes) != self.content {
             return Err(Error::new(ErrorKind::Integrity, "decode snapshot")
                 .message("the stored context is not what was captured")

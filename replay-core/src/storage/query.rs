@@ -70,12 +70,14 @@ pub struct SnapshotQuery {
     pub created: TimeRange,
     /// At most how many; by default no limit. 0 gives none.
     pub limit: Option<u64>,
+    /// Whether the records come with their payloads; by default they do.
+    pub payloads: bool,
 }
 
 impl SnapshotQuery {
     /// The whole history of `saga_id`, the oldest first.
     pub fn new(saga_id: SagaId) -> Self {
-        Self { saga_id, order: Order::Ascending, first: 1, last: u64::MAX, created: TimeRange::default(), limit: None }
+        Self { saga_id, order: Order::Ascending, first: 1, last: u64::MAX, created: TimeRange::default(), limit: None, payloads: true }
     }
 
     /// Sets the direction.
@@ -103,6 +105,14 @@ impl SnapshotQuery {
     #[must_use]
     pub fn with_limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Sets whether the records come with their payloads. Who only looks at headers reads much less without: the context of a record
+    /// is then absent, and [decoding](SnapshotRecord::decode) it is an error.
+    #[must_use]
+    pub fn with_payloads(mut self, payloads: bool) -> Self {
+        self.payloads = payloads;
         self
     }
 }
@@ -349,8 +359,9 @@ pub struct PruneReport {
 /// shares it. The first record of a saga may name any predecessor, for that of a fork is in another saga.
 ///
 /// # Errors
-/// `Conflict` with the facts `saga`, `sequence` and `expected`.
+/// `Conflict` with the facts `saga`, `sequence` and `expected`; `Invalid` for a record that was read without its payload.
 pub fn check_next(record: &SnapshotRecord, newest: Option<(u64, Digest)>) -> Result<()> {
+    record.payload()?;
     let expected = newest.map_or(1, |(sequence, _)| sequence.saturating_add(1));
     let follows = newest.is_none_or(|(_, digest)| digest == record.prev_digest);
     if record.sequence == expected && follows {

@@ -34,6 +34,7 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// # Errors
     /// - `Conflict` with the facts `saga`, `sequence` (that was refused) and `expected` (the next one): another record has that
     ///   sequence, it leaves a gap, or it does not follow the newest record. Records of other sagas in the same call may have been stored.
+    /// - `Invalid`: a record was read without its payload.
     /// - `Unavailable`, `StoreFull`, `PermissionDenied`, `Timeout`: nothing was stored, unless the retry advice is `Ambiguous`.
     ///
     /// # Cancel safety
@@ -48,6 +49,9 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// One saga's records in order of their sequence, read as the stream is polled. A saga that does not exist has none.
     /// Records that are appended while it runs may or may not be in it; there is never a gap.
+    ///
+    /// A query without payloads gives every record [without its payload](SnapshotRecord::from_header), and the store does not read it
+    /// where it can help it.
     fn list(&self, query: SnapshotQuery) -> BoxStream<'static, Result<SnapshotRecord>>;
 
     /// The heads of sagas that match, the latest started first, ties by descending id (bytewise). Start times and ids never

@@ -21,7 +21,8 @@ pub(super) async fn page<S: SnapshotStorage + ?Sized>(store: &S, query: StateCha
     let listing = SnapshotQuery::new(query.saga_id.clone())
         .with_sequences(after + 1, u64::MAX)
         .with_created(query.range)
-        .with_limit(query.limit.saturating_add(1));
+        .with_limit(query.limit.saturating_add(1))
+        .with_payloads(query.with_patches);
     let mut records = store.list(listing);
     let mut previous: Option<Known> = None;
     while let Some(record) = records.try_next().await? {

@@ -130,7 +130,26 @@ pub(super) async fn compare<S: SnapshotStorage + ?Sized>(store: &S, a: &SagaId, 
         Some(index) => Some(first_difference(store, (a, b), index, &steps[index]).await?),
     };
     let (newest_a, newest_b) = (StatePoint::of(&left.last), StatePoint::of(&right.last));
-    Ok(RunDiff { a: newest_a, b: newest_b, start, first, steps, end: contexts(left.last, right.last)? })
+    let end = if left.last.content_digest() == right.last.content_digest() {
+        JsonPatch::default()
+    } else {
+        contexts(with_context(store, left.last).await?, with_context(store, right.last).await?)?
+    };
+    Ok(RunDiff { a: newest_a, b: newest_b, start, first, steps, end })
+}
+
+/// The same record with its context, which the listing left out.
+async fn with_context<S: SnapshotStorage + ?Sized>(store: &S, record: SnapshotRecord) -> Result<SnapshotRecord> {
+    if record.has_payload() {
+        return Ok(record);
+    }
+    let found = store.load(&record.saga_id, At::Sequence(record.sequence)).await?;
+    found.filter(|found| *found == record).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "compare runs")
+            .message("the newest snapshot was removed while the runs were read")
+            .hint("compare them again")
+            .with("snapshot", record.id())
+    })
 }
 
 /// The record that `fork` was forked from, if that is one of `saga` and still there.
@@ -164,7 +183,7 @@ struct Event {
     outcome: StepOutcome,
 }
 
-/// One run, read record by record. Only the newest record read is kept.
+/// One run, read record by record. Only the newest record read is kept, and of all but the oldest no context is read.
 struct Run {
     records: BoxStream<'static, Result<SnapshotRecord>>,
     last: SnapshotRecord,
@@ -172,10 +191,12 @@ struct Run {
 
 impl Run {
     async fn open<S: SnapshotStorage + ?Sized>(store: &S, saga: &SagaId) -> Result<Self> {
-        let mut records = store.list(SnapshotQuery::new(saga.clone())).fuse().boxed();
-        let Some(last) = records.try_next().await? else {
+        let oldest = store.list(SnapshotQuery::new(saga.clone()).with_limit(1)).try_next().await?;
+        let Some(last) = oldest else {
             return Err(Error::new(ErrorKind::NotFound, "compare runs").message("there is no such saga").with("saga", saga));
         };
+        let rest = SnapshotQuery::new(saga.clone()).with_sequences(last.sequence.saturating_add(1), u64::MAX).with_payloads(false);
+        let records = store.list(rest).fuse().boxed();
         Ok(Self { records, last })
     }
 

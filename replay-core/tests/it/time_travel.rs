@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use replay_core::{
     Digest, ErrorKind, Outline, OutlineStep, Phase, Result, SagaStatus, SnapshotMeta, SnapshotRecord, StepRanges, Store,
     json::Pointer,
@@ -55,9 +55,9 @@ async fn keep(store: &Store, records: Vec<SnapshotRecord>) {
     store.snapshots().append(records).await.unwrap();
 }
 
-/// Counts reads.
+/// Counts reads, and the contexts in listings.
 #[derive(Debug)]
-struct Counting(Arc<dyn SnapshotStorage>, AtomicU64);
+struct Counting(Arc<dyn SnapshotStorage>, AtomicU64, Arc<AtomicU64>);
 
 impl fmt::Display for Counting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,11 @@ impl SnapshotStorage for Counting {
 
     fn list(&self, query: SnapshotQuery) -> BoxStream<'static, Result<SnapshotRecord>> {
         self.1.fetch_add(1_000_000, Ordering::SeqCst);
-        self.0.list(query)
+        let contexts = self.2.clone();
+        let count = move |record: &SnapshotRecord| {
+            contexts.fetch_add(u64::from(record.has_payload()), Ordering::SeqCst);
+        };
+        self.0.list(query).inspect_ok(count).boxed()
     }
 
     fn sagas(&self, query: SagaQuery) -> BoxStream<'static, Result<SagaSummary>> {
@@ -100,7 +104,7 @@ async fn tt1_the_state_at_any_instant_of_10_000_snapshots_takes_one_read() {
     let contexts: Vec<Value> = (0..10_000).map(|n| json!({"n": n})).collect();
     let store = store().await;
     keep(&store, records("o", &contexts)).await;
-    let counting = Counting(store.snapshots().clone(), AtomicU64::new(0));
+    let counting = Counting(store.snapshots().clone(), AtomicU64::new(0), Arc::default());
     let mut random = 12_345_u64;
     for read in 1..=1000 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -303,4 +307,22 @@ async fn tt8_the_history_of_one_key_is_its_values_one_after_another() {
         ]
     );
     assert!(serde_json::to_value(&changes[0]).unwrap().get("from").is_none());
+}
+
+#[tokio::test]
+async fn listings_of_changes_and_comparisons_of_runs_read_no_more_contexts_than_they_show() {
+    let store = store().await;
+    let contexts = |last: u64| (0..300).map(|n| json!({"n": if n == 299 { last } else { n }})).collect::<Vec<Value>>();
+    keep(&store, records("a", &contexts(1))).await;
+    keep(&store, records("b", &contexts(2))).await;
+    let counting = Counting(store.snapshots().clone(), AtomicU64::new(0), Arc::default());
+    let page = counting.state_changes(StateChangesQuery::new(id("a")).with_limit(200)).await.unwrap();
+    assert_eq!((page.changes.len(), counting.2.load(Ordering::SeqCst)), (200, 0));
+    let patched = counting.state_changes(StateChangesQuery::new(id("a")).with_limit(3).with_patches(true)).await.unwrap();
+    assert_eq!(serde_json::to_value(&patched.changes[1].patch).unwrap(), json!([{"op": "replace", "path": "/n", "value": 1}]));
+    let before = counting.2.load(Ordering::SeqCst);
+    let runs = counting.diff_runs(&id("a"), &id("b")).await.unwrap();
+    assert_eq!(serde_json::to_value(&runs.end).unwrap(), json!([{"op": "replace", "path": "/n", "value": 2}]));
+    assert!(runs.start.is_empty());
+    assert_eq!(counting.2.load(Ordering::SeqCst) - before, 2, "the two oldest");
 }

@@ -85,7 +85,7 @@ fn processes_that_append_to_one_saga_get_each_sequence_once() {
             for entry in won {
                 let sequence: u64 = std::str::from_utf8(&entry.bytes).unwrap().parse().unwrap();
                 let record = &history[usize::try_from(sequence).unwrap() - 1];
-                assert_eq!(record.payload().bytes, format!("{{\"process\":{n}}}").as_bytes(), "{sequence} is another's");
+                assert_eq!(record.payload().unwrap().bytes, format!("{{\"process\":{n}}}").as_bytes(), "{sequence} is another's");
                 claimed.push(sequence);
             }
         }

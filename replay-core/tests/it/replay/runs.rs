@@ -1,5 +1,5 @@
 use replay_core::{
-    ErrorKind, FailureKind, Phase, SagaStatus, SnapshotRecord,
+    ErrorKind, FailureKind, Phase, SagaStatus,
     json::Override,
     replay::{Checkpoint, ForceFailure, ReplayRequest, ReplayStatus, SagaReplay, StepPlan},
     saga::{Disposition, Saga},
@@ -14,7 +14,7 @@ use super::*;
 async fn rp1_a_replay_with_a_corrected_context_succeeds_and_leaves_the_original_as_it_was() {
     let store = store().await;
     let (_, replay, journal) = ran(&store, json!({"fail": "charge"})).await;
-    let before: Vec<_> = history(&store, &id("o")).await.iter().map(SnapshotRecord::to_bytes).collect();
+    let before: Vec<_> = history(&store, &id("o")).await.iter().map(|record| record.to_bytes().unwrap()).collect();
 
     let request = ReplayRequest::from_step(id("o"), "charge").with_override(mended()).with_new_id(id("n")).with_initiated_by("ops");
     let result = replay.replay(request).await.unwrap();
@@ -23,7 +23,7 @@ async fn rp1_a_replay_with_a_corrected_context_succeeds_and_leaves_the_original_
     assert_eq!(result.report.as_ref().unwrap().status, SagaStatus::Completed);
     assert_eq!(noted(&journal), ["+reserve", "+charge", "+ship"], "the reservation that the rollback released is made again");
 
-    let after: Vec<_> = history(&store, &id("o")).await.iter().map(SnapshotRecord::to_bytes).collect();
+    let after: Vec<_> = history(&store, &id("o")).await.iter().map(|record| record.to_bytes().unwrap()).collect();
     assert_eq!(before, after);
     let fork = history(&store, &id("n")).await;
     let origin = fork[0].origin.as_ref().unwrap();
