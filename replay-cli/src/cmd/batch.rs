@@ -198,7 +198,7 @@ impl BatchLine {
         match result {
             Ok(result) => {
                 let failure = result.report.as_ref().and_then(|report| report.failure.as_ref()).map(ToString::to_string);
-                let refusal = result.plan.as_ref().and_then(|plan| plan.refusals.first().cloned());
+                let refusal = result.plan.as_ref().and_then(|plan| plan.refusals.first().map(ToString::to_string));
                 Self {
                     original,
                     new_saga: result.new_saga.as_ref().map(ToString::to_string),

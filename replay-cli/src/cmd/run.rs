@@ -36,22 +36,33 @@ async fn one(app: &App, store: &Store, args: &RunArgs, id: &SagaId, change: Over
     request.replay_key = args.replay_key.as_deref().map(Arc::from);
     if args.dry_run {
         let plan = replayer(app, store, args, None)?.plan(&request).await?;
-        let refused = !plan.refusals.is_empty();
         app.output.answer(plan_answer(&plan)?)?;
-        return Ok(if refused { Exit::Refused } else { Exit::Ok });
+        return Ok(plan.refusals.first().map_or(Exit::Ok, |refusal| Exit::of_error(refusal.kind)));
     }
     let progress = Progress::new(app.output.clone(), app.clock.clone());
     let replayer = replayer(app, store, args, Some(progress.clone()))?;
-    let new_saga = request.new_id.get_or_insert_with(|| app.ids.saga_id(app.now())).clone();
+    // A replay key may lead to a saga that exists, so the id is not chosen here then.
+    if request.replay_key.is_none() {
+        request.new_id.get_or_insert_with(|| app.ids.saga_id(app.now()));
+    }
+    let new_saga = request.new_id.clone();
     if args.verbose {
         app.output.note(plan_lines(&replayer.plan(&request).await?, app.output.stderr));
     }
     let paint = app.output.stderr;
-    app.output.note(format!("{} {id} from {}  {} {new_saga}", paint.bold("replay"), request.checkpoint, paint.dim("as")));
+    let (word, named) = match (&new_saga, &args.replay_key) {
+        (Some(new_saga), _) => ("as", new_saga.to_string()),
+        (None, key) => ("under the key", key.clone().unwrap_or_default()),
+    };
+    app.output.note(format!("{} {id} from {}  {} {named}", paint.bold("replay"), request.checkpoint, paint.dim(word)));
     let result = interrupt.guard(replayer.replay(request)).await;
     progress.finish();
     let Some(result) = result else {
-        app.output.note(format!("stopped at once; go on with: {} resume {new_saga}", app.name));
+        let go_on = match new_saga {
+            Some(new_saga) => format!("{} resume {}", app.name, quoted(new_saga.as_str())),
+            None => "the same command and its --replay-key".to_owned(),
+        };
+        app.output.note(format!("stopped at once; go on with: {go_on}"));
         return Ok(Exit::Interrupted);
     };
     let result = result?;
@@ -69,6 +80,8 @@ pub(super) fn exit_of(result: &ReplayResult) -> Exit {
     match (&result.report, result.status) {
         (Some(report), _) => Exit::of_run(report.status, report.interrupted),
         (None, ReplayStatus::Success) => Exit::Ok,
+        // The replay key is in use: another run is at it.
+        (None, ReplayStatus::Pending | ReplayStatus::Running) => Exit::Conflict,
         (None, _) => Exit::Failed,
     }
 }

@@ -2,7 +2,7 @@
 
 use replay::{
     Result,
-    replay::{ReplayPlan, ReplayResult, StepPlan},
+    replay::{ReplayPlan, ReplayResult, ReplayStatus, StepPlan},
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,9 @@ pub(crate) fn plan_lines(plan: &ReplayPlan, paint: Paint) -> String {
     }
     for refusal in &plan.refusals {
         lines.push(format!("{} {refusal}", paint.bad("refused:")));
+        if let Some(hint) = &refusal.hint {
+            lines.push(paint.dim(format!("  {hint}")));
+        }
     }
     lines.join("\n")
 }
@@ -123,6 +126,9 @@ fn result_lines(result: &ReplayResult, next: &[String], with_context: bool, pain
     let status = match report {
         Some(report) if report.interrupted => paint.warn("‖ interrupted; it can be resumed"),
         Some(report) => paint.status(report.status),
+        None if matches!(result.status, ReplayStatus::Pending | ReplayStatus::Running) => {
+            format!("{} {}", result.status, paint.warn("(the replay key is in use: another run is at it; nothing was run here)"))
+        }
         None => format!("{} {}", result.status, paint.dim("(it existed already; nothing was run)")),
     };
     let new_saga = result.new_saga.as_ref().map(ToString::to_string).unwrap_or_default();

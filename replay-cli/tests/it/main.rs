@@ -9,6 +9,7 @@ mod going_on;
 mod order_story;
 mod output;
 mod redirects;
+mod refusals;
 mod saga_files;
 mod secrets;
 mod store_commands;

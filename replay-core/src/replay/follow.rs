@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::{
     LocalReplay, ReplayEntry, ReplayRequest, ReplayResult, ReplayStatus, checkpoint,
-    local::{Attempt, is_refusal},
+    local::{Attempt, is_refusal, key_in_use},
     log::Closed,
 };
 use crate::{
-    Error, ErrorKind, Result, RunnerId, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
+    ErrorKind, Result, RunnerId, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
     saga::{ResumeOptions, RunReport, find},
     storage::At,
 };
@@ -121,11 +121,7 @@ impl LocalReplay {
     /// The replay that a replay key belongs to. If it was interrupted, it goes on.
     pub(super) async fn existing(&self, request: ReplayRequest, entry: ReplayEntry) -> Result<ReplayResult> {
         if !entry.is_same(&request, &self.redactor) {
-            return Err(Error::new(ErrorKind::Conflict, "replay saga")
-                .message("the replay key was used for another replay of this saga")
-                .hint("ask for the same replay, or use another key")
-                .with("saga", &request.saga_id)
-                .with("replay", entry.replay_id));
+            return Err(key_in_use(&request, &entry));
         }
         let entry = self.current(entry).await?;
         let Some(new_saga) = entry.new_saga.clone().filter(|_| entry.interrupted) else { return Ok(as_result(entry)) };

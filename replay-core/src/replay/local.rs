@@ -131,6 +131,9 @@ impl LocalReplay {
                 return Err(error);
             }
         };
+        if request.dry_run {
+            self.look_up_key(&request, &mut prepared).await?;
+        }
         let refusal = if prepared.refusals.is_empty() { None } else { Some(prepared.refusals.swap_remove(0)) };
         if request.dry_run {
             return Ok(self.dry_run(&request, &attempt, prepared, refusal.as_ref()).await);
@@ -147,6 +150,19 @@ impl LocalReplay {
             return self.existing(request, *entry).await;
         }
         self.run(&request, &attempt, prepared, active).await
+    }
+
+    /// What a replay key that is known means for a replay that is only planned.
+    async fn look_up_key(&self, request: &ReplayRequest, prepared: &mut Prepared) -> Result<()> {
+        let Some(key) = &request.replay_key else { return Ok(()) };
+        let Some(entry) = self.log(&request.saga_id)?.with_key(key).await? else { return Ok(()) };
+        if entry.is_same(request, &self.redactor) {
+            let warning = format!("the replay key belongs to replay {}: that one is shown, and no second one runs", entry.replay_id);
+            prepared.planned.plan.warnings.push(warning);
+        } else {
+            prepared.refuse(key_in_use(request, &entry));
+        }
+        Ok(())
     }
 
     async fn dry_run(&self, request: &ReplayRequest, attempt: &Attempt, prepared: Prepared, refusal: Option<&Error>) -> ReplayResult {
@@ -239,6 +255,15 @@ pub(super) fn is_refusal(error: &Error) -> bool {
     let kinds = [ErrorKind::Invalid, ErrorKind::NotFound, ErrorKind::Refused, ErrorKind::Conflict, ErrorKind::LimitExceeded];
     // A saga that does not exist has no log either.
     kinds.contains(&error.kind()) && error.detail() != Some(checkpoint::NO_SUCH_SAGA)
+}
+
+/// The refusal of a replay key that belongs to another replay.
+pub(super) fn key_in_use(request: &ReplayRequest, entry: &ReplayEntry) -> Error {
+    Error::new(ErrorKind::Conflict, "replay saga")
+        .message("the replay key was used for another replay of this saga")
+        .hint("ask for the same replay, or use another key")
+        .with("saga", &request.saga_id)
+        .with("replay", entry.replay_id)
 }
 
 fn check_key(key: &str) -> Result<()> {

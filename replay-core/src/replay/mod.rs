@@ -41,7 +41,7 @@ pub use batch::{BatchItem, BatchOptions, replay_many};
 pub use lineage::{Lineage, LineageSaga};
 pub use local::LocalReplay;
 pub use log::ReplayEntry;
-pub use plan::{DefinitionChange, PlannedStep, ReplayPlan, StepPlan};
+pub use plan::{DefinitionChange, PlannedStep, Refusal, ReplayPlan, StepPlan};
 pub use request::{Checkpoint, Compensated, ForceFailure, KeyPolicy, ReplayRequest};
 pub use result::{CheckpointInfo, ReplayResult, ReplayStatus};
 
@@ -72,8 +72,8 @@ pub trait SagaReplay: fmt::Debug + Send + Sync + 'static {
     /// The dry run: what `request` would do. It is in the log as a dry run.
     ///
     /// # Errors
-    /// As [`replay`](Self::replay), but that what a plan can tell (a context that does not fit, a changed definition, a new id in use) is
-    /// in [`ReplayPlan::refusals`].
+    /// As [`replay`](Self::replay), but that what a plan can tell (a context that does not fit, a changed definition, an id or a
+    /// replay key in use) is in [`ReplayPlan::refusals`].
     async fn plan(&self, request: &ReplayRequest) -> Result<ReplayPlan>;
 
     /// The lineage that the saga is in, with the log's entries.

@@ -79,6 +79,30 @@ pub struct DefinitionChange {
     pub removed: Vec<Arc<str>>,
 }
 
+/// Why a replay is refused: what [`replay`](super::SagaReplay::replay) fails with, if it is the first of its plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// What kind of error it is.
+    pub kind: ErrorKind,
+    /// The error in one line, with its facts.
+    pub message: String,
+    /// What can be done about it.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        Self { kind: error.kind(), message: error.to_string(), hint: error.advice().map(str::to_owned) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// What a replay will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -102,7 +126,7 @@ pub struct ReplayPlan {
     /// How the context differs, without its secrets, as [`Override`](crate::json::Override) is serialised.
     pub context_override: Value,
     /// Why the replay is refused, in the order of the checks; only a dry run shows them. Empty: it would run.
-    pub refusals: Vec<String>,
+    pub refusals: Vec<Refusal>,
     /// What its reader should know before it runs.
     pub warnings: Vec<String>,
 }

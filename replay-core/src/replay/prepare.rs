@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     LocalReplay, ReplayRequest, checkpoint, lineage,
-    plan::{self, Given, Planned, changed_definition},
+    plan::{self, Given, Planned, Refusal, changed_definition},
 };
 use crate::{
     Error, ErrorKind, Origin, ReplayId, Result, SagaId, Snapshot, SnapshotMeta, codec,
@@ -61,7 +61,7 @@ impl LocalReplay {
             let conflict = Error::new(ErrorKind::Conflict, "replay saga").message("the id for the new saga is in use");
             refusals.push(conflict.with("new_saga", new_saga));
         }
-        planned.plan.refusals = refusals.iter().map(ToString::to_string).collect();
+        planned.plan.refusals = refusals.iter().map(Refusal::of).collect();
         let root = newest.origin.as_ref().map_or_else(|| newest.saga_id.clone(), |origin| origin.root.clone());
         Ok(Prepared { saga, planned, refusals, checkpoint, context, root })
     }
@@ -110,6 +110,11 @@ fn without_secret(error: Error, redactor: &Redactor) -> Error {
 }
 
 impl Prepared {
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.planned.plan.refusals.push(Refusal::of(&error));
+        self.refusals.push(error);
+    }
+
     pub(super) fn fork(&self, request: &ReplayRequest, replay_id: ReplayId, active: Active) -> Fork {
         let checkpoint = &self.checkpoint;
         let key_base = self.planned.key_base.clone();
