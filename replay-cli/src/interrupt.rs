@@ -17,14 +17,19 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     pub(crate) fn listen(output: Output) -> Self {
+        Self::on(Signals::listen(), output)
+    }
+
+    /// The same with signals that are listened to already.
+    pub(crate) fn on(mut signals: Signals, output: Output) -> Self {
         let (stop, again) = (StopSignal::new(), Arc::new(Notify::new()));
         let listener = tokio::spawn({
             let (stop, again) = (stop.clone(), again.clone());
             async move {
-                wait().await;
+                signals.recv().await;
                 output.note("\nstopping after the steps that are running; Ctrl-C again stops at once");
                 stop.interrupt();
-                wait().await;
+                signals.recv().await;
                 again.notify_one();
             }
         });
@@ -51,21 +56,50 @@ impl Drop for Interrupt {
     }
 }
 
-#[cfg(unix)]
-async fn wait() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+/// Ctrl-C, and SIGTERM where there is one. From when it is made on, they no longer end the program.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    either: [Option<tokio::signal::unix::Signal>; 2],
+}
+
+impl Signals {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Where the system does not let one listen, the signal goes on ending the program.
+        Self { either: [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok()) }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn listen() -> Self {
+        Self {}
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub(crate) async fn recv(&mut self) {
+        let [interrupt, terminate] = &mut self.either;
+        tokio::select! {
+            () = next(interrupt) => {}
+            () = next(terminate) => {}
         }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+
+    /// Waits for the next one.
+    #[cfg(not(unix))]
+    pub(crate) async fn recv(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
     }
 }
 
-#[cfg(not(unix))]
-async fn wait() {
-    drop(tokio::signal::ctrl_c().await);
+#[cfg(unix)]
+async fn next(signal: &mut Option<tokio::signal::unix::Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -14,7 +14,7 @@ use replay::{
 use serde_json::{Value, json};
 
 use super::{
-    delete::confirm,
+    confirm::confirm,
     filter,
     run::{exit_of, replayer, request},
 };
@@ -22,7 +22,7 @@ use crate::{
     app::App,
     args::RunArgs,
     exit::Exit,
-    interrupt::Interrupt,
+    interrupt::{Interrupt, Signals},
     output::{
         Answer, Table,
         table::{painted, plain},
@@ -32,7 +32,7 @@ use crate::{
 /// How many sagas a preview shows.
 const PREVIEWED: usize = 10;
 
-pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override) -> Result<Exit> {
     let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
     if query.statuses.is_empty() {
         query.statuses = vec![SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
@@ -54,15 +54,17 @@ pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Overri
     if args.dry_run {
         return plan_all(app, store, args, change, &found).await;
     }
+    let mut signals = Signals::listen();
     if !args.yes {
-        confirm(app, &format!("Replay {} sagas?", found.len()), "replay sagas")?;
+        confirm(app, &mut signals, &format!("Replay {} sagas?", found.len()), "replay sagas").await?;
     }
+    let interrupt = Interrupt::on(signals, app.output.clone());
     let key = args.replay_key.clone().unwrap_or_else(|| format!("batch-{}", app.ids.saga_id(app.now())));
     if args.replay_key.is_none() {
         app.output.note(format!("if this is interrupted, go on with --replay-key {key}"));
     }
     let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
-    let items = replay_all(app, store, args, &found, &key, first, interrupt).await?;
+    let items = replay_all(app, store, args, &found, &key, first, &interrupt).await?;
     match items {
         Some(items) => answer(app, args, &items),
         None => Ok(Exit::Interrupted),

@@ -1,14 +1,15 @@
 use replay::{
-    Error, Result,
+    Error, ErrorKind, Result,
     storage::{PruneReport, PruneRequest, PruneScope},
 };
 use serde_json::json;
 
-use super::delete::confirm;
+use super::confirm::confirm;
 use crate::{
     app::App,
     args::GcArgs,
     exit::Exit,
+    interrupt::Signals,
     output::{Answer, fields},
 };
 
@@ -20,11 +21,13 @@ pub(super) async fn run(app: &App, args: GcArgs) -> Result<Exit> {
         return Err(Error::invalid("prune", "at least one snapshot of each saga is kept").hint("write --keep 1 or more"));
     }
     let store = app.store().await?;
+    let mut signals = Signals::listen();
     if let Some(keep) = args.keep
         && !args.dry_run
         && !args.yes
     {
-        confirm(app, &format!("Remove all but the newest {keep} snapshots of every saga for good?"), "prune")?;
+        let question = format!("Remove all but the newest {keep} snapshots of every saga for good?");
+        confirm(app, &mut signals, &question, "prune").await?;
     }
     let mut scopes = Vec::new();
     if args.expired || args.keep.is_none() {
@@ -39,7 +42,11 @@ pub(super) async fn run(app: &App, args: GcArgs) -> Result<Exit> {
         loop {
             // Counting in chunks would count the first chunk again and again.
             let limit = if args.dry_run { left } else { left.min(CHUNK) };
-            let report = store.snapshots().prune(PruneRequest::new(scope.clone()).with_limit(limit).with_dry_run(args.dry_run)).await?;
+            let request = PruneRequest::new(scope.clone()).with_limit(limit).with_dry_run(args.dry_run);
+            let report = tokio::select! {
+                report = store.snapshots().prune(request) => report?,
+                () = signals.recv() => return Err(interrupted(&total)),
+            };
             total.records += report.records;
             total.bytes += report.bytes;
             total.sagas += report.sagas;
@@ -67,6 +74,13 @@ pub(super) async fn run(app: &App, args: GcArgs) -> Result<Exit> {
     });
     app.output.answer(answer)?;
     Ok(Exit::Ok)
+}
+
+fn interrupted(total: &PruneReport) -> Error {
+    Error::new(ErrorKind::Cancelled, "prune")
+        .message("interrupted; what was removed stays removed")
+        .hint("run it again for the rest")
+        .with("records", total.records)
 }
 
 fn show_bytes(bytes: u64) -> String {

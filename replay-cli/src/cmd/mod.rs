@@ -4,6 +4,7 @@ mod batch;
 mod cancel;
 mod checkpoints;
 mod config;
+mod confirm;
 mod delete;
 mod demo;
 mod diff;

@@ -21,14 +21,14 @@ use crate::{
 pub(super) async fn run(app: &App, args: RunArgs) -> Result<Exit> {
     let context_override = context_override(&args)?;
     let store = app.store().await?;
-    let interrupt = Interrupt::listen(app.output.clone());
     match &args.id {
-        Some(id) => one(app, &store, &args, id, context_override, &interrupt).await,
-        None => batch::run(app, &store, &args, context_override, &interrupt).await,
+        Some(id) => one(app, &store, &args, id, context_override).await,
+        None => batch::run(app, &store, &args, context_override).await,
     }
 }
 
-async fn one(app: &App, store: &Store, args: &RunArgs, id: &SagaId, change: Override, interrupt: &Interrupt) -> Result<Exit> {
+async fn one(app: &App, store: &Store, args: &RunArgs, id: &SagaId, change: Override) -> Result<Exit> {
+    let interrupt = Interrupt::listen(app.output.clone());
     let checkpoint = checkpoint(app, store, args, id).await?;
     let mut request = request(app, store, args, id.clone(), checkpoint, change).await?;
     request.stop = interrupt.stop();

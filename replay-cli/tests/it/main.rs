@@ -8,6 +8,7 @@ mod bad_input;
 mod going_on;
 mod order_story;
 mod output;
+mod prompt;
 mod redirects;
 mod refusals;
 mod saga_files;
