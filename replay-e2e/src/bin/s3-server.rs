@@ -1,0 +1,152 @@
+//! An S3 server for tests: s3s-fs with conditions that hold, on plain http and one port of the loopback interface.
+//!
+//! s3s-fs checks a condition and writes in two acts, so that two requests at once may both win. Here whatever may write has the server
+//! to itself, once its body has arrived in full; a client that goes away in the middle of a body leaves nothing behind.
+//!
+//! Keys come from the environment (`REPLAY_S3_ACCESS_KEY`, `REPLAY_S3_SECRET_KEY`), where other users of the machine cannot read them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it says when it is ready, and why it ended")]
+
+use std::{env, error::Error, path::PathBuf, process::ExitCode, sync::Arc};
+
+use hyper::{Method, Request, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{
+    Body, HttpError, HttpResponse, S3Request, S3Result,
+    access::S3Access,
+    auth::SimpleAuth,
+    dto::{CompleteMultipartUploadInput, CopyObjectInput, DeleteObjectInput, GetObjectInput, HeadObjectInput, PutObjectInput},
+    service::{S3Service, S3ServiceBuilder},
+};
+use s3s_fs::FileSystem;
+use tokio::{net::TcpListener, sync::RwLock};
+
+const USAGE: &str = "usage: s3-server --dir DIR --port PORT [--strip-conditions]";
+/// Above the largest part that S3 allows nobody in the tests goes.
+const MAX_BODY_BYTES: usize = 256 << 20;
+
+struct Arguments {
+    /// Each folder in it is a bucket.
+    dir: PathBuf,
+    port: u16,
+    /// Behave like a server that ignores the `If-*` headers.
+    strip_conditions: bool,
+}
+
+impl Arguments {
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut dir, mut port, mut strip_conditions) = (None, None, false);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--dir" => dir = args.next().map(PathBuf::from),
+                "--port" => port = args.next().and_then(|port| port.parse().ok()),
+                "--strip-conditions" => strip_conditions = true,
+                _ => return Err(format!("unknown argument {arg}; {USAGE}")),
+            }
+        }
+        Ok(Self { dir: dir.ok_or(USAGE)?, port: port.ok_or(USAGE)?, strip_conditions })
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("s3-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse(env::args().skip(1))?;
+    let key = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
+    let mut builder = S3ServiceBuilder::new(FileSystem::new(&arguments.dir).map_err(|error| format!("{error:?}"))?);
+    builder.set_auth(SimpleAuth::from_single(key("REPLAY_S3_ACCESS_KEY")?, key("REPLAY_S3_SECRET_KEY")?));
+    if arguments.strip_conditions {
+        builder.set_access(StripConditions);
+    }
+    let server = Server { service: builder.build(), turn: Arc::default() };
+    let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
+    println!("ready on port {}", listener.local_addr()?.port());
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let server = server.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| server.clone().answer(request));
+            // A client that hangs up is no matter of the server's.
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    service: S3Service,
+    /// Held shared by what reads and alone by what may write.
+    turn: Arc<RwLock<()>>,
+}
+
+impl Server {
+    async fn answer(self, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
+        let mut request = request.map(Body::from);
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            let _turn = self.turn.read().await;
+            return self.service.call(request).await;
+        }
+        if let Err(error) = request.body_mut().store_all_limited(MAX_BODY_BYTES).await {
+            return Err(HttpError::new(error));
+        }
+        // In a task of its own, since what the client asked for in full is done in full, also when it hangs up meanwhile.
+        let act = tokio::spawn(async move {
+            let _turn = self.turn.write().await;
+            self.service.call(request).await
+        });
+        act.await.unwrap_or_else(|panic| Err(HttpError::new(Box::new(panic))))
+    }
+}
+
+/// Forgets the conditions of a request after its signature, which covers their headers, has been checked.
+struct StripConditions;
+
+#[async_trait::async_trait]
+impl S3Access for StripConditions {
+    async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
+        request.input.if_match = None;
+        request.input.if_none_match = None;
+        Ok(())
+    }
+
+    async fn complete_multipart_upload(&self, request: &mut S3Request<CompleteMultipartUploadInput>) -> S3Result<()> {
+        request.input.if_match = None;
+        request.input.if_none_match = None;
+        Ok(())
+    }
+
+    async fn delete_object(&self, request: &mut S3Request<DeleteObjectInput>) -> S3Result<()> {
+        request.input.if_match = None;
+        Ok(())
+    }
+
+    async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        request.input.copy_source_if_match = None;
+        request.input.copy_source_if_none_match = None;
+        Ok(())
+    }
+
+    async fn get_object(&self, request: &mut S3Request<GetObjectInput>) -> S3Result<()> {
+        request.input.if_match = None;
+        request.input.if_none_match = None;
+        Ok(())
+    }
+
+    async fn head_object(&self, request: &mut S3Request<HeadObjectInput>) -> S3Result<()> {
+        request.input.if_match = None;
+        request.input.if_none_match = None;
+        Ok(())
+    }
+}
