@@ -68,13 +68,31 @@ impl App {
         })
     }
 
-    /// Opens the store.
+    /// Opens the store, which must be there unless it is the one by default: a mistyped path makes no file.
     ///
     /// # Errors
     /// `Invalid` for a URL that is none, else the backend's own.
     pub(crate) async fn store(&self) -> Result<Store> {
+        if self.uses_own_store() {
+            return self.store_or_new().await;
+        }
         let url = &self.settings.storage_url;
-        if matches!(url.source.as_str(), "default" | "--storage")
+        let opened = self.backends.open_existing(&self.settings.full_url()?).await;
+        opened.map_err(|error| error.with("from", &url.source))
+    }
+
+    /// Whether the store is in the user's own folder, because nothing else was named.
+    fn uses_own_store(&self) -> bool {
+        matches!(self.settings.storage_url.source.as_str(), "default" | "--storage")
+    }
+
+    /// Opens the store, and makes it where it can be made.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub(crate) async fn store_or_new(&self) -> Result<Store> {
+        let url = &self.settings.storage_url;
+        if self.uses_own_store()
             && url.value.starts_with("sqlite:")
             && let Some(folder) = &self.settings.data_dir
         {

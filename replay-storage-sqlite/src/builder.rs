@@ -51,6 +51,7 @@ pub struct SqliteBuilder {
     busy_timeout: Duration,
     clock: Arc<dyn Clock>,
     read_only: bool,
+    create: bool,
 }
 
 impl SqliteBuilder {
@@ -62,10 +63,11 @@ impl SqliteBuilder {
             busy_timeout: Duration::from_secs(5),
             clock: Arc::new(SystemClock),
             read_only: false,
+            create: true,
         }
     }
 
-    /// A builder from `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&read_only=true`.
+    /// A builder from `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&read_only=true&create=false`.
     pub(crate) fn from_url(mut url: StoreUrl) -> Result<Self> {
         if url.scheme() != "sqlite" {
             return Err(Error::invalid(OPERATION, format!("`{}` is not the scheme of a SQLite store", url.scheme()))
@@ -73,7 +75,7 @@ impl SqliteBuilder {
         }
         let rest = url.rest();
         let path = decode_path(rest.strip_prefix("//").unwrap_or(rest))?;
-        let mut builder = Self::new(path).namespace(url.take_namespace()?);
+        let mut builder = Self::new(path).namespace(url.take_namespace()?).create(!url.must_exist());
         if let Some(word) = url.take("durability") {
             builder = builder.durability(word.parse()?);
         }
@@ -84,6 +86,10 @@ impl SqliteBuilder {
         if let Some(word) = url.take("read_only") {
             let wrong = |_| Error::invalid(OPERATION, format!("read_only is neither true nor false: `{word}`"));
             builder = builder.read_only(word.parse().map_err(wrong)?);
+        }
+        if let Some(word) = url.take("create") {
+            let wrong = |_| Error::invalid(OPERATION, format!("create is neither true nor false: `{word}`"));
+            builder = builder.create(word.parse().map_err(wrong)?);
         }
         url.finish()?;
         Ok(builder)
@@ -119,13 +125,19 @@ impl SqliteBuilder {
         self
     }
 
+    /// Sets whether a file that is not there, or holds nothing yet, becomes a store; by default it does.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
     /// Opens the file, and makes it and its tables if they are not there.
     ///
     /// # Errors
     /// - `Invalid`: an empty path, a folder, a file that is no SQLite database or that of another program.
     /// - `NewerVersion`: a later version of replay made the tables.
     /// - `PermissionDenied`: the file or its folder may not be read or written.
-    /// - `Unavailable`: the folder does not exist, or another process held the file's lock for too long.
+    /// - `Unavailable`: the folder does not exist, or the file does not and is not to be made, or another process held the file's lock for too long.
     /// - `StoreFull`, `Integrity`: no room for the tables; the file is damaged.
     pub async fn open(self) -> Result<Sqlite> {
         check_path(&self.path)?;
@@ -142,7 +154,7 @@ impl SqliteBuilder {
             connect::check_readable(&path, self.busy_timeout)?;
             None
         } else {
-            let connection = connect::writer(&path, self.durability, self.busy_timeout)?;
+            let connection = connect::writer(&path, self.durability, self.busy_timeout, self.create)?;
             Some(Writer::new(connection, self.busy_timeout).map_err(error::during(OPERATION))?)
         };
         let readers = Readers::new(&path, self.busy_timeout);

@@ -23,10 +23,14 @@ const PAGE_BYTES: u32 = 8192;
 const CHECKPOINT_PAGES: u32 = 1000;
 
 /// The connection that writes, with the tables in place.
-pub(crate) fn writer(path: &Path, durability: Durability, patience: Duration) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e, true))?;
+pub(crate) fn writer(path: &Path, durability: Durability, patience: Duration, create: bool) -> Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e, create))?;
     connection.busy_timeout(patience).map_err(error::during(OPERATION))?;
+    if !create && matches!(schema::inspect(&connection), Ok(Found::Nothing)) {
+        return Err(holds_nothing(path));
+    }
     prepare(&mut connection, durability, patience).map_err(|e| e.with("path", path.display()))?;
     Ok(connection)
 }
@@ -87,8 +91,10 @@ pub(crate) fn check_readable(path: &Path, patience: Duration) -> Result<()> {
             .message(format!("the file has schema version {version}, and this version reads {}", schema::VERSION))
             .hint("open it once for writing, which brings its tables up to date")
             .with("path", path.display())),
-        Found::Nothing => Err(Error::invalid(OPERATION, "the file holds no store")
-            .hint("check the path, or open it for writing once")
-            .with("path", path.display())),
+        Found::Nothing => Err(holds_nothing(path)),
     }
+}
+
+fn holds_nothing(path: &Path) -> Error {
+    Error::invalid(OPERATION, "the file holds no store").hint("check the path, or open it for writing once").with("path", path.display())
 }

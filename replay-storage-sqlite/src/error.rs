@@ -136,6 +136,11 @@ pub(crate) fn cannot_open(path: &Path, failure: rusqlite::Error, writes: bool) -
             .message(format!("the folder {} does not exist", folder.display()))
             .hint("create it, or check the path")
             .retry(Retry::Never)
+    } else if !writes && matches!(path.try_exists(), Ok(false)) {
+        Error::new(ErrorKind::Unavailable, OPERATION)
+            .message(format!("there is no database file {}", path.display()))
+            .hint("check the path; the file is made by whoever first writes to it")
+            .retry(Retry::Never)
     } else {
         match std::fs::OpenOptions::new().read(true).append(writes).create(writes).open(path).map_err(|e| e.kind()) {
             Err(std::io::ErrorKind::PermissionDenied) | Ok(_) => Error::new(ErrorKind::PermissionDenied, OPERATION)

@@ -99,7 +99,7 @@ impl Sqlite {
         SqliteBuilder::new(path.as_ref().to_owned())
     }
 
-    /// Opens what a URL names: `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&read_only=false`.
+    /// Opens what a URL names: `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&read_only=false&create=true`.
     ///
     /// `%XX` in the path is decoded, so that it may have a `?`. A relative path is relative to the current folder.
     ///

@@ -74,7 +74,22 @@ impl Backends {
     /// # Errors
     /// `Invalid` for what is no URL, an unknown scheme (with those that exist) or an unknown option; else the backend's own.
     pub async fn open(&self, url: &str) -> Result<Store> {
-        let url = StoreUrl::parse(url).map_err(|error| error.with("available", self.available()))?;
+        self.open_parsed(self.parse(url)?).await
+    }
+
+    /// Opens the store at `url` if it is there; [`open`](Self::open) would make a file that is not.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Unavailable`, naming the place, if there is none.
+    pub async fn open_existing(&self, url: &str) -> Result<Store> {
+        self.open_parsed(self.parse(url)?.of_existing()).await
+    }
+
+    fn parse(&self, url: &str) -> Result<StoreUrl> {
+        StoreUrl::parse(url).map_err(|error| error.with("available", self.available()))
+    }
+
+    async fn open_parsed(&self, url: StoreUrl) -> Result<Store> {
         match self.openers.get(url.scheme()) {
             Some(opener) => opener(url).await,
             None => Err(self.unknown(url.scheme())),

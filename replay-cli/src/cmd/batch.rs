@@ -32,8 +32,9 @@ use crate::{
 /// How many sagas a preview shows.
 const PREVIEWED: usize = 10;
 
-pub(super) async fn run(app: &App, store: &Store, args: &RunArgs, change: Override) -> Result<Exit> {
+pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<Exit> {
     let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
+    let store = &app.store().await?;
     if query.statuses.is_empty() {
         query.statuses = vec![SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
         app.output.note("only sagas that failed are looked at; name another status in --where if that is meant");

@@ -40,7 +40,7 @@ pub(super) async fn run(app: &App, args: ImportArgs) -> Result<Exit> {
     if content.histories.is_empty() {
         return Err(Error::invalid("import", "the file holds no snapshot").hint("import what `export` wrote"));
     }
-    let store = app.store().await?;
+    let store = app.store_or_new().await?;
     for (id, records) in &content.histories {
         check_target(&store, id, records).await?;
     }

@@ -85,7 +85,7 @@ pub(crate) async fn run_words(app: &App, url: &str, words: impl IntoIterator<Ite
 /// # Errors
 /// As [`App::store`].
 pub(crate) async fn store_at(app: &App, url: &str) -> Result<Store> {
-    typed(app, url, ["sagas".to_owned()])?.0.store().await
+    typed(app, url, ["sagas".to_owned()])?.0.store_or_new().await
 }
 
 fn typed(app: &App, url: &str, words: impl IntoIterator<Item = String>) -> Result<(App, Command)> {

@@ -20,11 +20,8 @@ use crate::{
 
 pub(super) async fn run(app: &App, args: RunArgs) -> Result<Exit> {
     let context_override = context_override(&args)?;
-    let store = app.store().await?;
-    match &args.id {
-        Some(id) => one(app, &store, &args, id, context_override).await,
-        None => batch::run(app, &store, &args, context_override).await,
-    }
+    let Some(id) = &args.id else { return batch::run(app, &args, context_override).await };
+    one(app, &app.store().await?, &args, id, context_override).await
 }
 
 async fn one(app: &App, store: &Store, args: &RunArgs, id: &SagaId, change: Override) -> Result<Exit> {

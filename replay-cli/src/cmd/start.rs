@@ -23,7 +23,7 @@ pub(super) async fn run(app: &App, args: StartArgs) -> Result<Exit> {
     options.labels = input::labels(&args.label)?;
     options.actor = App::actor(args.initiated_by.as_deref());
     options.policy = policy(&args, saga.policy());
-    let store = app.store().await?;
+    let store = app.store_or_new().await?;
     if let Some(file) = &file {
         options.external_refs = source::record(&store, file).await?;
     }

@@ -163,3 +163,43 @@ fn without_any_setting_the_store_is_in_the_users_data_folder() {
     let found = [world.path("data/replay/replay.db"), world.path("Library/Application Support/replay/replay.db")];
     assert!(found.iter().any(|path| path.exists()));
 }
+
+#[test]
+fn a_mistyped_path_is_an_error_that_names_it_and_makes_no_file() {
+    let world = World::new();
+    world.one_step("x", "true").exits(0);
+    let url = format!("sqlite:{}", world.path("mistyped.db").display());
+    let commands: [&[&str]; 18] = [
+        &["sagas"],
+        &["show", "x"],
+        &["history", "x"],
+        &["checkpoints", "x"],
+        &["list-changes", "x"],
+        &["time-travel", "x", "--at", "1h"],
+        &["diff", "x", "--from", "1", "--to", "2"],
+        &["verify-chain", "--all"],
+        &["export", "x"],
+        &["config", "doctor"],
+        &["resume", "x"],
+        &["resume", "--interrupted"],
+        &["cancel", "x", "--reason", "y"],
+        &["run", "x", "--from-step", "only", "--dry-run"],
+        &["run", "--where", "name=one", "--yes"],
+        &["snapshot", "x"],
+        &["gc", "--dry-run"],
+        &["delete", "x", "--yes"],
+    ];
+    for command in commands {
+        world.run(&[command, &["--storage-url", &url]].concat()).exits(8).says(&["there is no database file", "mistyped.db"]);
+        assert!(!world.path("mistyped.db").exists(), "{command:?}");
+    }
+    world.run(&["start", "one.yaml", "--id", "x", "--storage-url", &url]).exits(0);
+    world.run(&["show", "x", "--storage-url", &url]).exits(0);
+}
+
+#[test]
+fn the_store_by_default_is_made_when_it_is_first_looked_at() {
+    let world = World::new();
+    let ran: Ran = world.command(&["sagas", "-o", "ids"]).env_remove("REPLAY_STORAGE_URL").output().unwrap().into();
+    assert_eq!(ran.exits(0).stdout, "");
+}

@@ -11,6 +11,7 @@ pub struct StoreUrl {
     scheme: String,
     rest: String,
     options: BTreeMap<String, String>,
+    must_exist: bool,
     known: Vec<&'static str>,
 }
 
@@ -36,7 +37,7 @@ impl StoreUrl {
                 return Err(wrong(&format!("option `{key}` is given twice")));
             }
         }
-        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned(), options, known: Vec::new() })
+        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned(), options, must_exist: false, known: Vec::new() })
     }
 
     /// The scheme in lower case, as in `sqlite`.
@@ -47,6 +48,18 @@ impl StoreUrl {
     /// What stands between the scheme's colon and the options; it may hold a password.
     pub fn rest(&self) -> &str {
         &self.rest
+    }
+
+    /// The same URL for somebody who only wants a store that is there already, such as a command that reads.
+    #[must_use]
+    pub fn of_existing(mut self) -> Self {
+        self.must_exist = true;
+        self
+    }
+
+    /// Whether opening must not make a store where there is none. For backends that would: a mistyped path is then an error.
+    pub fn must_exist(&self) -> bool {
+        self.must_exist
     }
 
     /// Takes the option `key` out, if it is given.

@@ -40,6 +40,25 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_there_is_not_made_where_it_must_exist() {
+    let folder = folder();
+    let (missing, empty) = (folder.path().join("mistyped.db"), folder.path().join("empty.db"));
+    std::fs::write(&empty, "").unwrap();
+    let url = |path: &Path, options: &str| StoreUrl::parse(&format!("sqlite:{}{options}", path.display())).unwrap();
+    for url in [url(&missing, "?create=false"), url(&missing, "").of_existing(), url(&missing, "?read_only=true")] {
+        let error = Sqlite::open_url(url).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_advice()), (ErrorKind::Unavailable, Retry::Never), "{error:?}");
+        assert!(error.detail().unwrap().contains("mistyped.db") && error.advice().is_some(), "{error:?}");
+    }
+    let error = Sqlite::open_url(url(&empty, "?create=false")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(Sqlite::open_url(url(&missing, "?create=no")).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(!missing.exists() && std::fs::read(&empty).unwrap().is_empty());
+    append_up_to(&Sqlite::open_url(url(&missing, "?create=true").of_existing()).await.unwrap(), "a", 1).await;
+    assert_eq!(newest(&Sqlite::open_url(url(&missing, "").of_existing()).await.unwrap(), "a").await, 1);
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_named_and_not_touched() {
     let (_folder, path, store) = fresh().await;
     append_up_to(&store, "a", 1).await;
