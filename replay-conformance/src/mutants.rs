@@ -66,6 +66,12 @@ mutants! {
     SharesDefinitionsByName => "append::sagas_may_share_a_name_and_differ_in_definition",
     /// Refuses to append to a saga that has ended.
     RefusesAfterTheEnd => "append::goes_on_after_the_saga_has_ended",
+    /// Takes no history whose beginning was pruned.
+    RefusesRemnants => "append::what_pruning_left_of_a_history_may_be_appended",
+    /// Takes the first record that is left for the start of the saga.
+    RemnantStartsAnew => "append::a_saga_that_begins_late_started_when_it_is_said",
+    /// Takes what pruning left of a history after any record.
+    RemnantIgnoresPredecessor => "append::what_pruning_left_follows_only_the_record_that_it_names",
     /// Compares ids without regard to case.
     FoldsCaseOfIds => "ids::ids_that_look_alike_are_different_sagas",
     /// Drops blanks around ids.

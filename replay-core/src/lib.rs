@@ -20,5 +20,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use id::{Digest, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};
 pub use outline::{MAX_STEPS, Outline, OutlineStep, StepList, StepRanges};
-pub use snapshot::{Encoding, Failure, FailureKind, Labels, Origin, Payload, Phase, SagaStatus, Snapshot, SnapshotMeta, SnapshotRecord};
+pub use snapshot::{
+    Encoding, Failure, FailureKind, Labels, Origin, Payload, Phase, Remnant, SagaStatus, Snapshot, SnapshotMeta, SnapshotRecord,
+};
 pub use storage::Store;

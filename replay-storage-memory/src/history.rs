@@ -49,7 +49,7 @@ impl History {
     /// `Conflict` if its sequence is not 1.
     pub(crate) fn begin(record: SnapshotRecord) -> Result<Self> {
         check_next(&record, None)?;
-        let (started_at, expires_from) = (record.created_at, record.retention_until);
+        let (started_at, expires_from) = (record.begins_at(), record.retention_until);
         Ok(Self { started_at, records: VecDeque::from([record]), expires_from })
     }
 

@@ -219,7 +219,7 @@ fn micros(meta: &SnapshotMeta) -> i64 {
 
 fn create(session: &mut Session, namespace: &str, first: &SnapshotRecord, newest: &SnapshotRecord) -> rusqlite::Result<i64> {
     let connection = session.connection();
-    let started_at = micros(first);
+    let started_at = first.begins_at().timestamp_micros();
     let number = connection
         .prepare_cached(
             "INSERT INTO sagas (namespace, saga_id, started_at, status, name, origin)

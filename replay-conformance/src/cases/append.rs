@@ -1,7 +1,7 @@
 //! Compare-and-append is the fence: sequences without gaps, one record each, all or none per saga.
 
 use chrono::TimeDelta;
-use replay_core::{ErrorKind, Retry, SagaStatus, storage::SagaQuery};
+use replay_core::{ErrorKind, Remnant, Retry, SagaStatus, SnapshotRecord, storage::SagaQuery};
 
 use crate::{
     check::{append, assert_history, conflicts, head, history, ids, refused, sequences},
@@ -32,7 +32,10 @@ cases!("append", Needs::Snapshots;
     a_saga_may_change_its_definition,
     sagas_may_share_a_name_and_differ_in_definition,
     goes_on_after_the_saga_has_ended,
-    refuses_a_record_without_its_payload;
+    refuses_a_record_without_its_payload,
+    what_pruning_left_of_a_history_may_be_appended,
+    a_saga_that_begins_late_started_when_it_is_said,
+    what_pruning_left_follows_only_the_record_that_it_names;
     large: takes_a_thousand_records_at_once, takes_records_of_five_hundred_sagas_at_once
 );
 
@@ -248,4 +251,47 @@ async fn takes_records_of_five_hundred_sagas_at_once(env: Env) {
     for records in chains {
         assert_history(&history(&store, records[0].saga_id.as_str()).await, &records);
     }
+}
+
+/// What pruning left of a history of ten records: 3, 4, 7 and 10.
+fn remnants(id: &str) -> Vec<SnapshotRecord> {
+    let records = records::history(id, 10);
+    let mut after = None;
+    let left = records.into_iter().filter(|record| [3, 4, 7, 10].contains(&record.sequence));
+    left.map(|record| {
+        let remnant = Remnant { after, started_at: records::start() };
+        after = Some((record.sequence, record.digest()));
+        record.as_remnant(remnant)
+    })
+    .collect()
+}
+
+async fn what_pruning_left_of_a_history_may_be_appended(env: Env) {
+    let store = env.open().await;
+    let left = remnants("order_1");
+    append(&store, left.clone()).await;
+    append(&store, left.clone()).await;
+    assert_history(&history(&store, "order_1").await, &left);
+    append(&store, [records::history("order_1", 11).remove(10)]).await;
+    assert_eq!(sequences(&store, "order_1").await, [3, 4, 7, 10, 11]);
+    for record in remnants("order_2") {
+        append(&store, [record]).await;
+    }
+    assert_eq!(sequences(&store, "order_2").await, [3, 4, 7, 10]);
+}
+
+async fn a_saga_that_begins_late_started_when_it_is_said(env: Env) {
+    let store = env.open().await;
+    append(&store, remnants("order_1")).await;
+    assert_eq!(head(&store, "order_1").await.map(|head| (head.started_at, head.sequence)), Some((records::start(), 10)));
+}
+
+async fn what_pruning_left_follows_only_the_record_that_it_names(env: Env) {
+    let store = env.open().await;
+    let (left, others) = (remnants("order_1"), Chain::new("order_1").starting_at(records::start() + TimeDelta::days(1)).take(4));
+    conflicts(&store, vec![left[2].clone()], 7, 1).await;
+    append(&store, others.clone()).await;
+    conflicts(&store, vec![left[2].clone()], 7, 5).await;
+    conflicts(&store, vec![left[0].clone()], 3, 5).await;
+    assert_history(&history(&store, "order_1").await, &others);
 }

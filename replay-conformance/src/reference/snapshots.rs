@@ -117,6 +117,9 @@ impl Reference {
                 || (self.has(Mutant::AcceptsAnyFirstSequence) && last.is_none())
                 || (self.has(Mutant::TakesRecordsWithoutPayload) && !record.has_payload());
             let ended = self.has(Mutant::RefusesAfterTheEnd) && saga.is_some_and(|saga| saga.head.status.is_terminal());
+            let holds = record.is_remnant() && record.sequence > last.unwrap_or_default() + 1;
+            let allowed = allowed || (self.has(Mutant::RemnantIgnoresPredecessor) && holds);
+            let ended = ended || (self.has(Mutant::RefusesRemnants) && holds);
             let wrong_expected = self.has(Mutant::NamesWrongExpected);
             let after = if self.has(Mutant::IgnoresPredecessor) { record.prev_digest } else { tip };
             let newest = if ended { Some(0) } else { last }.map(|last| (last, after));
@@ -157,7 +160,7 @@ impl Reference {
             world.outlines.entry(name).or_insert_with(|| record.outline.clone());
             let record = self.taken(record);
             let saga = world.sagas.entry(key.to_owned()).or_insert_with(|| Saga {
-                started_at: record.created_at,
+                started_at: if self.has(Mutant::RemnantStartsAnew) { record.created_at } else { record.begins_at() },
                 head: record.meta().clone(),
                 records: Vec::new(),
                 last: 0,

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub(crate) use record::Content;
-pub use record::{Encoding, Payload, SnapshotRecord};
+pub use record::{Encoding, Payload, Remnant, SnapshotRecord};
 pub use words::{Failure, FailureKind, Origin, Phase, SagaStatus};
 
 use crate::{

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::{Snapshot, SnapshotMeta};
 use crate::{Digest, Error, ErrorKind, Outline, Result, codec};
@@ -77,6 +78,18 @@ pub struct SnapshotRecord {
     payload: Option<Payload>,
     content: Content,
     digest: Digest,
+    remnant: Option<Remnant>,
+}
+
+/// Where a record belongs in a history of which earlier records were pruned, so that what is left can be appended to another store.
+///
+/// Kept in memory only: it is no part of the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remnant {
+    /// The sequence and digest of the record that precedes it in what is left of the history; none if it is the first that is left.
+    pub after: Option<(u64, Digest)>,
+    /// When the saga started: [`SagaSummary::started_at`](crate::storage::SagaSummary::started_at) of the store that it comes from.
+    pub started_at: DateTime<Utc>,
 }
 
 /// What a header says of the context's JSON text.
@@ -98,7 +111,7 @@ impl SnapshotRecord {
     pub fn seal(meta: SnapshotMeta, json: Bytes) -> Self {
         let content = Content::of(&json);
         let (header, digest) = codec::header::encode(&meta, content);
-        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), content, digest }
+        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), content, digest, remnant: None }
     }
 
     /// Puts a record together from its stored parts; the context is checked when it is [decoded](SnapshotRecord::decode).
@@ -115,7 +128,7 @@ impl SnapshotRecord {
     /// As for [`from_parts`](SnapshotRecord::from_parts).
     pub fn from_header(outline: Arc<Outline>, header: Bytes) -> Result<Self> {
         let (meta, content, digest) = codec::header::decode(outline, &header)?;
-        Ok(Self { meta: Arc::new(meta), header, payload: None, content, digest })
+        Ok(Self { meta: Arc::new(meta), header, payload: None, content, digest, remnant: None })
     }
 
     /// The same record without its payload.
@@ -123,6 +136,32 @@ impl SnapshotRecord {
     pub fn without_payload(mut self) -> Self {
         self.payload = None;
         self
+    }
+
+    /// The same record, to be appended where pruning has left a hole before it: see [`Remnant`].
+    #[must_use]
+    pub fn as_remnant(mut self, remnant: Remnant) -> Self {
+        self.remnant = Some(remnant);
+        self
+    }
+
+    /// Whether it may be appended where pruning has left a hole before it.
+    pub fn is_remnant(&self) -> bool {
+        self.remnant.is_some()
+    }
+
+    /// The sequence and digest of the record that must be a saga's newest for this one to be appended; none if the saga must not exist.
+    pub fn predecessor(&self) -> Option<(u64, Digest)> {
+        match self.remnant {
+            Some(remnant) => remnant.after,
+            None if self.meta.sequence <= 1 => None,
+            None => Some((self.meta.sequence - 1, self.meta.prev_digest)),
+        }
+    }
+
+    /// When a saga started whose first stored record this is.
+    pub fn begins_at(&self) -> DateTime<Utc> {
+        self.remnant.map_or(self.meta.created_at, |remnant| remnant.started_at)
     }
 
     /// The whole record, outline included, as one self-describing sequence of bytes.

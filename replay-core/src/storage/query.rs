@@ -356,20 +356,22 @@ pub struct PruneReport {
 /// Checks that `record` may be stored after a saga's newest record, given by its sequence and digest; none if the saga has none.
 ///
 /// This is the rule of [`SnapshotStorage::append`](super::SnapshotStorage::append) for a record that is not stored yet; every store
-/// shares it. The first record of a saga may name any predecessor, for that of a fork is in another saga.
+/// shares it: the newest record must be the record's [`predecessor`](SnapshotRecord::predecessor), and its sequence the next one, or, for
+/// a [`Remnant`](crate::Remnant), any later one. The first record of a saga may name any predecessor, for that of a fork is in another
+/// saga.
 ///
 /// # Errors
 /// `Conflict` with the facts `saga`, `sequence` and `expected`; `Invalid` for a record that was read without its payload.
 pub fn check_next(record: &SnapshotRecord, newest: Option<(u64, Digest)>) -> Result<()> {
     record.payload()?;
     let expected = newest.map_or(1, |(sequence, _)| sequence.saturating_add(1));
-    let follows = newest.is_none_or(|(_, digest)| digest == record.prev_digest);
-    if record.sequence == expected && follows {
+    let is_next = record.sequence == expected;
+    if record.predecessor() == newest && (is_next || record.is_remnant() && record.sequence > expected) {
         return Ok(());
     }
     let conflict = Error::new(crate::ErrorKind::Conflict, "append")
         .with("saga", &record.saga_id)
         .with("sequence", record.sequence)
         .with("expected", expected);
-    Err(if record.sequence == expected { conflict.message("it does not follow the saga's newest record") } else { conflict })
+    Err(if is_next { conflict.message("it does not follow the saga's newest record") } else { conflict })
 }

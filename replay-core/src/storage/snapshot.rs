@@ -28,6 +28,8 @@ pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Per saga all are stored or none, and only if each sequence is the next one (1 for a saga that does not exist)
     /// and each record but the saga's first names the digest of the one before it, so that a runner of a history that was deleted
     /// cannot write to another one with its id; see [`check_next`](super::check_next).
+    /// A [`Remnant`](crate::Remnant) is stored after the record that it names instead, whatever hole pruning has left between the two, or
+    /// as the first record of a saga that does not exist, which then [started](SagaSummary::started_at) when it says.
     /// Records of several sagas may be mixed. A record that is already stored with the same digest counts as appended, so that an
     /// ambiguous append may be repeated; one that was stored and pruned is a `Conflict`. An empty list does nothing.
     ///
