@@ -1,0 +1,54 @@
+use replay_core::{Namespace, storage::StoreUrl};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::*;
+use crate::Postgres;
+
+fn url() -> String {
+    std::env::var("REPLAY_TEST_POSTGRES_URL")
+        .expect("REPLAY_TEST_POSTGRES_URL is not set: run `cargo xtask test`, or `cargo xtask services up` and set what it prints")
+}
+
+#[tokio::test]
+async fn the_server_understands_every_statement() {
+    let schema = format!("statements_{}", std::process::id());
+    let builder = crate::PostgresBuilder::from_url(StoreUrl::parse(&url()).unwrap()).unwrap();
+    let store: Postgres = builder.schema(&schema).namespace(Namespace::default()).open().await.unwrap();
+    let mut connection = PgConnection::connect(&url()).await.unwrap();
+    for (name, sql) in Statements::new(&schema).all() {
+        let prepared = connection.execute(AssertSqlSafe(format!("PREPARE {name} AS {sql}"))).await;
+        assert!(prepared.is_ok(), "{name}: {prepared:?}");
+    }
+    drop(store);
+    connection.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await.unwrap();
+}
+
+#[test]
+fn what_begins_with_a_prefix_ends_before_the_next_one() {
+    assert_eq!(after_prefix("ab").as_deref(), Some("ac"));
+    assert_eq!(after_prefix("a\u{10ffff}").as_deref(), Some("b"));
+    assert_eq!(after_prefix("\u{d7ff}").as_deref(), Some("\u{e000}"));
+    assert_eq!(after_prefix("\u{10ffff}"), None);
+    assert_eq!(after_prefix(""), None);
+}
+
+#[test]
+fn no_two_labels_share_a_text() {
+    let labels = [("a", "b=c"), ("a=b", "c"), ("a\\", "b"), ("a", "\\b"), ("a\0", "b"), ("a\\0", "b"), ("", ""), ("", "="), ("=", "")];
+    let mut texts: Vec<String> = labels.iter().map(|(key, value)| label(key, value)).collect();
+    assert_eq!(texts[0], "a=b=c");
+    assert!(texts.iter().all(|text| !text.contains('\0')));
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), labels.len());
+}
+
+#[test]
+fn an_instant_fits_a_column() {
+    let rounded = |nanos| DateTime::from_timestamp_nanos(nanos);
+    assert_eq!(instant(rounded(1_999)), rounded(1_000));
+    assert_eq!(instant_from(rounded(1_001)), rounded(2_000));
+    assert_eq!(instant_from(rounded(2_000)), rounded(2_000));
+    assert_eq!(instant(DateTime::<Utc>::MIN_UTC).timestamp_micros(), EARLIEST_US);
+    assert_eq!(instant_from(DateTime::<Utc>::MAX_UTC), DateTime::<Utc>::MAX_UTC, "there is no later one");
+}
