@@ -57,6 +57,11 @@ impl Folder {
         self.append("pids", &format!("{pid} {start} {signal}\n"))
     }
 
+    /// Lists a container for the guard, which removes it with `engine`.
+    pub(crate) fn list_container(&self, engine: &str, container: &str) -> Result<()> {
+        self.append("containers", &format!("{engine} {container}\n"))
+    }
+
     fn append(&self, name: &str, line: &str) -> Result<()> {
         let file = OpenOptions::new().create(true).append(true).open(self.path.join(name));
         file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(Error::of("cannot list a server for its guard"))

@@ -25,8 +25,10 @@
 //! # Where it runs
 //! On Linux and, with what is on `PATH`, on macOS.
 
+mod container;
 mod error;
 mod find;
+pub mod fleet;
 mod folder;
 pub mod identity;
 mod install;
@@ -42,7 +44,10 @@ pub mod tls;
 mod user;
 mod wait;
 
+pub use container::Engine;
 pub use error::{Error, Result};
+pub use fleet::Service;
+pub use process::tied;
 pub use server::Server;
 
 /// The URL of a shared server, from the environment.

@@ -27,10 +27,10 @@ pub(crate) enum Probe {
 }
 
 impl Probe {
-    /// Whether the server at `port`, which is process `pid`, answers.
-    pub(crate) fn is_ready(&self, port: u16, pid: u32) -> bool {
+    /// Whether the server at `port`, which is process `pid` if that is known, answers.
+    pub(crate) fn is_ready(&self, port: u16, pid: Option<u32>) -> bool {
         match self {
-            Self::Redis => tcp(port).is_some_and(|stream| is_redis(stream, Some(pid))),
+            Self::Redis => tcp(port).is_some_and(|stream| is_redis(stream, pid)),
             Self::RedisCluster => Self::Redis.is_ready(port, pid) && tcp(port).is_some_and(is_redis_cluster),
             Self::RedisSocket(path) => UnixStream::connect(path).is_ok_and(|stream| {
                 let _ = stream.set_read_timeout(Some(PATIENCE));
@@ -129,16 +129,16 @@ mod tests {
     #[test]
     fn redis_is_ready_when_it_has_loaded_and_is_the_process_that_is_meant() {
         let info = b"$32\r\nredis_version:7\r\nprocess_id:42\r\n";
-        assert!(Probe::Redis.is_ready(answering(info), 42));
-        assert!(!Probe::Redis.is_ready(answering(info), 43), "another server took the port");
-        assert!(!Probe::Redis.is_ready(answering(b"-LOADING Redis is loading the dataset in memory\r\n"), 42));
-        assert!(Probe::Redis.is_ready(answering(b"-NOAUTH Authentication required.\r\n"), 42));
+        assert!(Probe::Redis.is_ready(answering(info), Some(42)));
+        assert!(!Probe::Redis.is_ready(answering(info), Some(43)), "another server took the port");
+        assert!(!Probe::Redis.is_ready(answering(b"-LOADING Redis is loading the dataset in memory\r\n"), Some(42)));
+        assert!(Probe::Redis.is_ready(answering(b"-NOAUTH Authentication required.\r\n"), Some(42)));
     }
 
     #[test]
     fn postgres_is_ready_when_it_asks_for_a_password() {
-        assert!(Probe::Postgres.is_ready(answering(b"R\0\0\0\x17"), 1));
-        assert!(!Probe::Postgres.is_ready(answering(b"E\0\0\0\x50SFATAL\0"), 1), "the database system is starting up");
+        assert!(Probe::Postgres.is_ready(answering(b"R\0\0\0\x17"), Some(1)));
+        assert!(!Probe::Postgres.is_ready(answering(b"E\0\0\0\x50SFATAL\0"), Some(1)), "the database system is starting up");
     }
 
     #[test]

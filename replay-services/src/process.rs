@@ -32,17 +32,10 @@ pub(crate) struct Launch {
 
 impl Launch {
     pub(crate) fn command(&self) -> Command {
-        let mut command = match find::on_path("setpriv") {
-            // The system then ends the server when we die. Without it (not Linux), the guard of its folder does.
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", self.end, "--"]).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
+        let mut command = Command::new(&self.program);
         // Messages are looked for in logs, so they have to be in English.
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value))).env("LC_ALL", "C").current_dir(&self.dir);
+        let mut command = tied(&command, self.end);
         if let Some(user) = self.user {
             command.uid(user.uid).gid(user.gid);
         }
@@ -59,6 +52,32 @@ impl Launch {
         let (child, hold) = spawn(command).map_err(Error::of(doing()))?;
         Ok(Process { child, end: self.end, _hold: hold })
     }
+}
+
+/// `command` so that the system sends it `signal` (without `SIG`) when the thread that spawned it ends, where `setpriv` is installed (Linux);
+/// elsewhere as it is.
+///
+/// Of what was set for `command` the arguments, the environment and the folder are kept, not where its output goes.
+pub fn tied(command: &Command, signal: &str) -> Command {
+    let mut tied = match find::on_path("setpriv") {
+        Some(setpriv) => {
+            let mut tied = Command::new(setpriv);
+            tied.args(["--pdeathsig", signal, "--"]).arg(command.get_program());
+            tied
+        }
+        None => Command::new(command.get_program()),
+    };
+    tied.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        tied.current_dir(dir);
+    }
+    tied
 }
 
 /// Spawns from a thread that lives as long as the returned sender: the system ties a child's life to the thread that made it, and a

@@ -122,10 +122,7 @@ pub fn start(options: Options) -> Result<Server> {
     let ca = tls::ca()?;
     let (is_cluster, is_tls) = (options.cluster, options.tls);
     Server::start(folder, version, count, plan, |ports| match (is_cluster, is_tls) {
-        (true, _) => {
-            let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-            format!("redis+cluster://{}", hosts.join(","))
-        }
+        (true, _) => cluster_url(ports),
         (_, true) => format!("rediss://{USER}:{password}@127.0.0.1:{}/0?ca={}", ports[0], tls::in_url(&ca)),
         _ => format!("redis://127.0.0.1:{}/0", ports[0]),
     })
@@ -133,7 +130,7 @@ pub fn start(options: Options) -> Result<Server> {
 
 const NODES: usize = 3;
 const SLOTS: usize = 16_384;
-const USER: &str = "replay";
+pub(crate) const USER: &str = "replay";
 /// Files in the folder of a node's data, where it starts.
 const TOPOLOGY: &str = "nodes.conf";
 const SOCKET: &str = "redis.sock";
@@ -190,8 +187,24 @@ fn topology(ports: &[u16], myself: usize) -> String {
     text
 }
 
+pub(crate) fn cluster_url(ports: &[u16]) -> String {
+    let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    format!("redis+cluster://{}", hosts.join(","))
+}
+
+/// What starts a node of a cluster in the background, in a container and for a shell.
+pub(crate) fn contained_node(ports: &[u16], index: usize) -> String {
+    let (port, topology) = (ports[index], topology(ports, index));
+    let folder = format!("/data/{port}");
+    let cluster =
+        format!("--cluster-enabled yes --cluster-config-file {TOPOLOGY} --cluster-node-timeout 2000 --cluster-announce-ip 127.0.0.1");
+    format!(
+        "mkdir {folder}; printf '%s' '{topology}' >{folder}/{TOPOLOGY}; redis-server --port {port} --dir {folder} --save '' {cluster} & "
+    )
+}
+
 /// What a careful operator would allow a program that stores data: everything but what administers or looks at everybody's keys.
-fn users(password: &str) -> String {
+pub(crate) fn users(password: &str) -> String {
     format!("user default off\nuser {USER} on >{password} ~* &* +@all -@admin -@dangerous +info\n")
 }
 

@@ -92,7 +92,7 @@ fn start_moto() -> Result<Server> {
     Server::start(folder, moto.version.clone(), 1, plan, |ports| url(ports[0]))
 }
 
-fn url(port: u16) -> String {
+pub(crate) fn url(port: u16) -> String {
     format!("s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}?endpoint=http://127.0.0.1:{port}&region=us-east-1&path_style=true")
 }
 

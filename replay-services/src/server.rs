@@ -186,6 +186,12 @@ impl Node {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the process has ended, and its id.
+    fn state(&self) -> (bool, u32) {
+        let mut process = self.process();
+        (process.has_ended(), process.pid())
+    }
+
     fn restart(&self, folder: &Folder) -> Result<()> {
         let process = self.launch.start()?;
         folder.list_process(process.pid(), self.launch.end)?;
@@ -199,8 +205,8 @@ impl Node {
         let what = format!("{} on port {}: the first answer", self.launch.program.display(), self.port);
         let ready = wait::until(wait::READY, &what, || {
             // Looked at before asking: an answer may be another server's that has the port.
-            let ended = self.process().has_ended();
-            match (self.probe.is_ready(self.port, self.process().pid()), ended) {
+            let (ended, pid) = self.state();
+            match (self.probe.is_ready(self.port, Some(pid)), ended) {
                 (_, true) => Err(Error::new(format!("{} ended before it answered", self.launch.program.display()))),
                 (true, false) => Ok(Some(())),
                 (false, false) => Ok(None),

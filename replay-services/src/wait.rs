@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long a server may take until it answers, and until it has ended.
+/// How long a server may take until it answers, a container engine likewise, and a server until it has ended.
 pub(crate) const READY: Duration = Duration::from_secs(30);
+pub(crate) const ENGINE: Duration = Duration::from_secs(3);
 pub(crate) const ENDED: Duration = Duration::from_secs(5);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);

@@ -116,7 +116,7 @@ mod tests {
         };
         let packages =
             vec![package("replay", false, &["memory", "sqlite"]), package("replay-cli", true, &[]), package("replay-core", false, &[])];
-        let lines: Vec<String> = alone_commands(&Workspace { packages }).unwrap().iter().map(shell::line).collect();
+        let lines: Vec<String> = alone_commands(&Workspace { packages, ..Workspace::default() }).unwrap().iter().map(shell::line).collect();
         assert_eq!(
             lines,
             [

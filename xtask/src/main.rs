@@ -1,11 +1,13 @@
-//! Development tasks of replay: `cargo xtask test`, `ci`, `bench`, `soak` and `tidy`.
+//! Development tasks of replay: `cargo xtask test`, `services`, `ci`, `bench`, `soak` and `tidy`.
 //!
 //! All automation of the repository lives here rather than in scripts, so that it runs wherever the code does.
-//! The only dependency is a JSON reader: `cargo xtask` has to be there in seconds on a fresh machine.
+//! Dependencies are few and small: `cargo xtask` has to be there in seconds on a fresh machine.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what these tasks are for")]
 
 mod bench;
 mod ci;
+mod interrupt;
+mod services;
 mod shell;
 mod soak;
 mod test;
@@ -21,7 +23,8 @@ Development tasks of replay
 
 usage: cargo xtask COMMAND
 
-  test [--only BACKEND,…] [-- ARGS…]   doctests, then the whole test suite; ARGS go to cargo nextest
+  test [--only BACKEND,…] [-- ARGS…]   servers, doctests, then the whole test suite; ARGS go to cargo nextest
+  services up|down|status|run          the servers that the tests of the network backends need, also without tests
   ci                                   everything that a change has to pass, in the order of what fails fastest
   bench [ARGS…]                        the benchmarks, each beside its floor; ARGS go to replay-bench
   soak [ARGS…]                         the fault and crash runs at soak counts; ARGS go to replay-e2e's soak
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref() {
         Some("test") => test::Options::parse(&rest).and_then(|options| test::run(&options)),
         Some("ci") => no_arguments("ci", &rest).and_then(|()| ci::run()),
+        Some("services") => services::main(&rest),
         Some("bench") => bench::run(&rest),
         Some("soak") => soak::run(&rest),
         Some("tidy") => no_arguments("tidy", &rest).and_then(|()| tidy::run()),

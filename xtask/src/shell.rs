@@ -73,11 +73,11 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-fn could_not_start(command: &Command, error: &std::io::Error) -> Failure {
+pub(crate) fn could_not_start(command: &Command, error: &std::io::Error) -> Failure {
     Failure::new(format!("could not start: {}: {error}", line(command)))
 }
 
-fn failed(command: &Command, status: ExitStatus) -> Failure {
+pub(crate) fn failed(command: &Command, status: ExitStatus) -> Failure {
     // A child that a signal ended has no code of its own.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Failure { message: format!("failed ({status}): {}", line(command)), code }

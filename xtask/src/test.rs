@@ -1,5 +1,8 @@
-//! `cargo xtask test`: doctests, then the whole test suite.
+//! `cargo xtask test`: servers, doctests, then the whole test suite.
 
+use replay_services::Service;
+
+use crate::services::Fleet;
 use crate::shell::{self, Failure, Outcome};
 use crate::workspace::{BACKEND_PREFIX, Workspace};
 
@@ -42,32 +45,58 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
+    let workspace = Workspace::load()?;
+    let backends = workspace.backends();
     let left_out = match &options.only {
         None => Vec::new(),
-        Some(only) => left_out(only, &Workspace::load()?.backends())?,
+        Some(only) => left_out(only, &backends)?,
     };
     for backend in &left_out {
         eprintln!("not run: {backend} (--only names other backends)");
     }
+    let has_nextest = shell::has_cargo_command("nextest");
+    if !has_nextest {
+        eprintln!(
+            "cargo-nextest is not installed, so `cargo test` runs the suite (`cargo install --locked cargo-nextest` has it run faster)"
+        );
+    }
     // Crates of backends that are not under test are not built either.
-    let excluded: Vec<String> = left_out.iter().flat_map(|name| ["--exclude".to_owned(), format!("{BACKEND_PREFIX}{name}")]).collect();
+    let excluded: Vec<String> = excluded(&left_out).into_iter().flat_map(|name| ["--exclude".to_owned(), name]).collect();
     let cargo = |subcommand: &[&str], args: &[String]| {
         let mut command = shell::cargo(subcommand.iter().copied());
         command.args(["--workspace", "--locked"]).args(&excluded).args(args);
         if let Some(only) = &options.only {
             command.env(ONLY_VARIABLE, only.join(","));
         }
-        shell::run(&mut command)
+        command
     };
-    if !shell::has_cargo_command("nextest") {
-        eprintln!(
-            "cargo-nextest is not installed, so `cargo test` runs the suite (`cargo install --locked cargo-nextest` has it run faster)"
-        );
-        return cargo(&["test"], &options.runner_args);
-    }
+    let (suite, build): (&[&str], &[&str]) = if has_nextest {
+        (&["nextest", "run", "--profile", nextest_profile()], &["nextest", "run", "--no-run"])
+    } else {
+        (&["test", "--all-targets"], &["test", "--all-targets", "--no-run"])
+    };
+    // Built before servers are started: one of them is among what is built, and the others would only wait.
+    shell::run(&mut cargo(build, &[]))?;
+    let services: Vec<Service> = Service::ALL.into_iter().filter(|service| is_under_test(*service, &backends, &left_out)).collect();
+    let fleet = Fleet::start(&services)?;
     // Doctests come first so that the output ends with the summary of the suite.
-    cargo(&["test", "--doc", "--quiet"], &[])?;
-    cargo(&["nextest", "run", "--profile", nextest_profile()], &options.runner_args)
+    fleet.run(&cargo(&["test", "--doc", "--quiet"], &[]))?;
+    fleet.run(&cargo(suite, &options.runner_args))
+}
+
+fn is_under_test(service: Service, backends: &[&str], left_out: &[String]) -> bool {
+    backends.contains(&service.backend()) && !left_out.iter().any(|name| name == service.backend())
+}
+
+/// The crates that are not tested when these backends are left out.
+fn excluded(left_out: &[String]) -> Vec<String> {
+    let mut crates: Vec<String> = left_out.iter().map(|name| format!("{BACKEND_PREFIX}{name}")).collect();
+    // Its tests start servers of every kind.
+    if Service::ALL.iter().any(|service| left_out.iter().any(|name| name == service.backend())) {
+        eprintln!("not run: the tests of replay-services (they need servers of every kind)");
+        crates.push("replay-services".to_owned());
+    }
+    crates
 }
 
 /// Under continuous integration every failure of a run is wanted, not just the first.
@@ -118,5 +147,24 @@ mod tests {
     #[test]
     fn what_is_not_named_is_left_out() {
         assert_eq!(left_out(&["memory".to_owned()], &["memory", "redis", "sqlite"]).unwrap(), ["redis", "sqlite"]);
+    }
+
+    #[test]
+    fn servers_are_started_only_for_backends_under_test() {
+        let backends = ["memory", "postgres", "redis"];
+        let services = |left_out: &[&str]| {
+            let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            Service::ALL.into_iter().filter(|service| is_under_test(*service, &backends, &left_out)).map(Service::name).collect::<Vec<_>>()
+        };
+        assert_eq!(services(&["redis"]), ["postgres"]);
+        assert_eq!(services(&["memory"]), ["redis-standalone", "redis-tls", "redis-cluster", "postgres"]);
+        assert!(services(&["redis", "postgres"]).is_empty());
+    }
+
+    #[test]
+    fn the_crate_that_starts_servers_is_tested_only_with_all_of_them() {
+        let names = |left_out: &[&str]| excluded(&left_out.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(names(&["sqlite"]), ["replay-storage-sqlite"]);
+        assert_eq!(names(&["s3"]), ["replay-storage-s3", "replay-services"]);
     }
 }

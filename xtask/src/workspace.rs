@@ -1,6 +1,7 @@
 //! The workspace as `cargo metadata` describes it, so that no list of crates or features is kept by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -13,6 +14,8 @@ pub(crate) const BACKEND_PREFIX: &str = "replay-storage-";
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
+    /// Where cargo puts what it builds.
+    pub(crate) target: PathBuf,
 }
 
 /// One crate of the workspace.
@@ -61,7 +64,7 @@ impl Workspace {
         let packages = array(&metadata["packages"]).iter().filter(|package| members.contains(text(&package["id"])));
         let mut packages: Vec<Package> = packages.map(|package| Package::from_metadata(package, root, &graph)).collect();
         packages.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { packages }
+        Self { packages, target: text(&metadata["target_directory"]).into() }
     }
 }
 
@@ -137,6 +140,7 @@ mod tests {
     fn metadata() -> Value {
         serde_json::json!({
             "workspace_root": "/w",
+            "target_directory": "/w/target",
             "workspace_members": ["core-id", "sqlite-id"],
             "packages": [
                 {"id": "sqlite-id", "name": "replay-storage-sqlite", "manifest_path": "/w/replay-storage-sqlite/Cargo.toml", "publish": null,
@@ -169,6 +173,7 @@ mod tests {
         assert_eq!(core.features, ["a", "b"]);
         assert_eq!(workspace.packages.len(), 2, "crates outside the workspace are no members");
         assert_eq!(workspace.backends(), ["sqlite"]);
+        assert_eq!(workspace.target, PathBuf::from("/w/target"));
     }
 
     #[test]

@@ -15,16 +15,17 @@ use hyper_util::{
 };
 use s3s::{
     Body, HttpError, HttpResponse, S3Request, S3Result,
-    access::S3Access,
+    access::{S3Access, S3AccessContext},
     auth::SimpleAuth,
     dto::{CompleteMultipartUploadInput, CopyObjectInput, DeleteObjectInput, GetObjectInput, HeadObjectInput, PutObjectInput},
+    s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
 use tokio::{net::TcpListener, sync::RwLock};
 
 const USAGE: &str = "usage: s3-server --dir DIR --port PORT [--strip-conditions]";
-/// Above the largest part that S3 allows nobody in the tests goes.
+/// More than any test sends.
 const MAX_BODY_BYTES: usize = 256 << 20;
 
 struct Arguments {
@@ -66,9 +67,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let key = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
     let mut builder = S3ServiceBuilder::new(FileSystem::new(&arguments.dir).map_err(|error| format!("{error:?}"))?);
     builder.set_auth(SimpleAuth::from_single(key("REPLAY_S3_ACCESS_KEY")?, key("REPLAY_S3_SECRET_KEY")?));
-    if arguments.strip_conditions {
-        builder.set_access(StripConditions);
-    }
+    builder.set_access(Access { dir: arguments.dir, strip_conditions: arguments.strip_conditions });
     let server = Server { service: builder.build(), turn: Arc::default() };
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     println!("ready on port {}", listener.local_addr()?.port());
@@ -110,43 +109,71 @@ impl Server {
     }
 }
 
-/// Forgets the conditions of a request after its signature, which covers their headers, has been checked.
-struct StripConditions;
+/// What is refused, and what is forgotten, once the signature has been checked.
+struct Access {
+    dir: PathBuf,
+    /// Forgets the conditions of a request; before, its signature, which covers their headers, would no longer hold.
+    strip_conditions: bool,
+}
 
 #[async_trait::async_trait]
-impl S3Access for StripConditions {
+impl S3Access for Access {
+    async fn check(&self, request: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if request.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "the request has no signature"));
+        }
+        // s3s-fs makes the bucket that an object is put into.
+        let is_missing = request.s3_path().get_bucket_name().is_some_and(|bucket| !self.dir.join(bucket).is_dir());
+        if is_missing && request.s3_op().name() != "CreateBucket" {
+            return Err(s3_error!(NoSuchBucket, "there is no such bucket"));
+        }
+        Ok(())
+    }
+
     async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
-        request.input.if_match = None;
-        request.input.if_none_match = None;
+        if self.strip_conditions {
+            request.input.if_match = None;
+            request.input.if_none_match = None;
+        }
         Ok(())
     }
 
     async fn complete_multipart_upload(&self, request: &mut S3Request<CompleteMultipartUploadInput>) -> S3Result<()> {
-        request.input.if_match = None;
-        request.input.if_none_match = None;
+        if self.strip_conditions {
+            request.input.if_match = None;
+            request.input.if_none_match = None;
+        }
         Ok(())
     }
 
     async fn delete_object(&self, request: &mut S3Request<DeleteObjectInput>) -> S3Result<()> {
-        request.input.if_match = None;
+        if self.strip_conditions {
+            request.input.if_match = None;
+        }
         Ok(())
     }
 
     async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
-        request.input.copy_source_if_match = None;
-        request.input.copy_source_if_none_match = None;
+        if self.strip_conditions {
+            request.input.copy_source_if_match = None;
+            request.input.copy_source_if_none_match = None;
+        }
         Ok(())
     }
 
     async fn get_object(&self, request: &mut S3Request<GetObjectInput>) -> S3Result<()> {
-        request.input.if_match = None;
-        request.input.if_none_match = None;
+        if self.strip_conditions {
+            request.input.if_match = None;
+            request.input.if_none_match = None;
+        }
         Ok(())
     }
 
     async fn head_object(&self, request: &mut S3Request<HeadObjectInput>) -> S3Result<()> {
-        request.input.if_match = None;
-        request.input.if_none_match = None;
+        if self.strip_conditions {
+            request.input.if_match = None;
+            request.input.if_none_match = None;
+        }
         Ok(())
     }
 }

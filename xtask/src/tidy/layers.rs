@@ -146,7 +146,7 @@ mod tests {
     fn a_driver_below_the_core_is_found_at_any_depth() {
         let core =
             Package { transitive: set(&["serde", "sqlx-core", "aws-sdk-s3", "clap_builder", "hyperlocal"]), ..package("replay-core", &[]) };
-        let findings = core_names_no_driver(&Workspace { packages: vec![core] });
+        let findings = core_names_no_driver(&Workspace { packages: vec![core], ..Workspace::default() });
         let named: Vec<&str> = findings.iter().filter_map(|finding| finding.message.split(' ').nth(2)).collect();
         assert_eq!(named, ["aws-sdk-s3", "clap_builder", "sqlx-core"], "hyperlocal only begins like a driver");
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_driver_in_a_backend_is_where_it_belongs() {
         let backend = Package { transitive: set(&["rusqlite"]), ..package("replay-storage-sqlite", &[]) };
-        assert!(core_names_no_driver(&Workspace { packages: vec![backend] }).is_empty());
+        assert!(core_names_no_driver(&Workspace { packages: vec![backend], ..Workspace::default() }).is_empty());
     }
 
     #[test]
@@ -167,22 +167,24 @@ mod tests {
             package("replay-storage-memory", &["replay-core", "replay-storage-sqlite"]),
             package("replay-storage-sqlite", &["replay-core"]),
         ];
-        let findings = dependencies_point_down(&Workspace { packages });
+        let findings = dependencies_point_down(&Workspace { packages, ..Workspace::default() });
         assert_eq!(places(&findings), ["replay-cli/Cargo.toml", "replay-core/Cargo.toml", "replay-storage-memory/Cargo.toml"]);
     }
 
     #[test]
     fn a_backend_that_is_tested_with_another_backend_is_found() {
         let dev_dependencies = set(&["replay-conformance", "replay-storage-memory"]);
-        let findings =
-            dependencies_point_down(&Workspace { packages: vec![Package { dev_dependencies, ..package("replay-storage-sqlite", &[]) }] });
+        let findings = dependencies_point_down(&Workspace {
+            packages: vec![Package { dev_dependencies, ..package("replay-storage-sqlite", &[]) }],
+            ..Workspace::default()
+        });
         assert_eq!(places(&findings), ["replay-storage-sqlite/Cargo.toml"]);
     }
 
     #[test]
     fn a_crate_without_a_layer_is_found() {
         assert_eq!(
-            places(&dependencies_point_down(&Workspace { packages: vec![package("replay-extra", &[])] })),
+            places(&dependencies_point_down(&Workspace { packages: vec![package("replay-extra", &[])], ..Workspace::default() })),
             ["replay-extra/Cargo.toml"]
         );
     }

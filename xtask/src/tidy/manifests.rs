@@ -48,7 +48,10 @@ mod tests {
                         license.workspace = true\n\n[lints]\nworkspace = true\n";
 
     fn workspace(published: bool) -> Workspace {
-        Workspace { packages: vec![Package { name: "a".to_owned(), dir: "a".to_owned(), published, ..Package::default() }] }
+        Workspace {
+            packages: vec![Package { name: "a".to_owned(), dir: "a".to_owned(), published, ..Package::default() }],
+            ..Workspace::default()
+        }
     }
 
     fn messages(findings: &[Finding]) -> Vec<String> {
