@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Probe {
     /// Redis on its port.
     Redis,
-    /// Redis that speaks only TLS on its port, through its socket.
-    RedisSocket(PathBuf),
+    /// Redis that speaks only TLS on its port: through its socket, after this `AUTH` command.
+    RedisSocket(PathBuf, String),
     /// A node of a Redis Cluster, by what it knows of the others.
     RedisCluster,
     /// PostgreSQL on its port.
@@ -32,9 +32,9 @@ impl Probe {
         match self {
             Self::Redis => tcp(port).is_some_and(|stream| is_redis(stream, pid)),
             Self::RedisCluster => Self::Redis.is_ready(port, pid) && tcp(port).is_some_and(is_redis_cluster),
-            Self::RedisSocket(path) => UnixStream::connect(path).is_ok_and(|stream| {
+            Self::RedisSocket(path, login) => UnixStream::connect(path).is_ok_and(|mut stream| {
                 let _ = stream.set_read_timeout(Some(PATIENCE));
-                is_redis(stream, None)
+                redis(&mut stream, login).is_some() && is_redis(stream, pid)
             }),
             Self::Postgres => tcp(port).is_some_and(is_postgres),
             Self::Http => http(port, "GET", "/").is_some(),
@@ -49,10 +49,14 @@ fn tcp(port: u16) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Whether Redis has loaded its data, and is the process that we mean. One that wants a password first counts as ready.
+/// Whether Redis has loaded its data (it answers this before), and is the process that we mean. One that wants a password first counts as
+/// ready.
 fn is_redis(mut stream: impl Read + Write, pid: Option<u32>) -> bool {
-    match redis(&mut stream, "INFO server") {
-        Some(Reply::Bulk(info)) => pid.is_none_or(|pid| info.lines().any(|line| line == format!("process_id:{pid}"))),
+    match redis(&mut stream, "INFO") {
+        Some(Reply::Bulk(info)) => {
+            let says = |fact: &str| info.lines().any(|line| line == fact);
+            says("loading:0") && pid.is_none_or(|pid| says(&format!("process_id:{pid}")))
+        }
         Some(Reply::Error(error)) => error.starts_with("NOAUTH"),
         _ => false,
     }
@@ -66,6 +70,7 @@ fn is_redis_cluster(mut stream: TcpStream) -> bool {
 
 /// What Redis answers, as far as we ask.
 enum Reply {
+    Simple,
     Error(String),
     Bulk(String),
 }
@@ -78,6 +83,7 @@ fn redis(stream: &mut (impl Read + Write), command: &str) -> Option<Reply> {
     let line = line.trim_end();
     let rest = line.get(1..)?.to_owned();
     match line.as_bytes()[0] {
+        b'+' => Some(Reply::Simple),
         b'-' => Some(Reply::Error(rest)),
         b'$' => {
             let mut bytes = vec![0; rest.parse().ok()?];
@@ -128,10 +134,9 @@ mod tests {
 
     #[test]
     fn redis_is_ready_when_it_has_loaded_and_is_the_process_that_is_meant() {
-        let info = b"$32\r\nredis_version:7\r\nprocess_id:42\r\n";
-        assert!(Probe::Redis.is_ready(answering(info), Some(42)));
-        assert!(!Probe::Redis.is_ready(answering(info), Some(43)), "another server took the port");
-        assert!(!Probe::Redis.is_ready(answering(b"-LOADING Redis is loading the dataset in memory\r\n"), Some(42)));
+        assert!(Probe::Redis.is_ready(answering(b"$26\r\nprocess_id:42\r\nloading:0\r\n"), Some(42)));
+        assert!(!Probe::Redis.is_ready(answering(b"$26\r\nprocess_id:42\r\nloading:0\r\n"), Some(43)), "another server took the port");
+        assert!(!Probe::Redis.is_ready(answering(b"$26\r\nprocess_id:42\r\nloading:1\r\n"), Some(42)), "it answers this while it loads");
         assert!(Probe::Redis.is_ready(answering(b"-NOAUTH Authentication required.\r\n"), Some(42)));
     }
 

@@ -114,7 +114,7 @@ pub fn start(options: Options) -> Result<Server> {
         };
         let probe = match (options.cluster, options.tls) {
             (true, _) => Probe::RedisCluster,
-            (_, true) => Probe::RedisSocket(data.join(SOCKET)),
+            (_, true) => Probe::RedisSocket(data.join(SOCKET), format!("AUTH {USER} {password}")),
             _ => Probe::Redis,
         };
         Ok(Plan { launch, probe })
