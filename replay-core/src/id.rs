@@ -199,6 +199,12 @@ uuid_id! {
     RunnerId
 }
 
+uuid_id! {
+    /// The id of one history, a UUIDv7: what tells two sagas apart of which the second was started under the id of the first, when that
+    /// had been deleted.
+    HistoryId
+}
+
 /// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);

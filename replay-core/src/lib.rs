@@ -18,7 +18,7 @@ pub mod time_travel;
 pub use chain::{BrokenLink, ChainReport, OriginLink, verify_chain};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result, Retry};
-pub use id::{Digest, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};
+pub use id::{Digest, HistoryId, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};
 pub use outline::{MAX_STEPS, Outline, OutlineStep, StepList, StepRanges};
 pub use snapshot::{
     Encoding, Failure, FailureKind, Labels, Origin, Payload, Phase, Remnant, SagaStatus, Snapshot, SnapshotMeta, SnapshotRecord,

@@ -84,6 +84,7 @@ fn fill(meta: &mut SnapshotMeta) {
     meta.origin = Some(Arc::new(origin));
     meta.actor = Some(odd.repeat(30).into());
     meta.runner = Some(id.parse().expect("an id"));
+    meta.history = Some(id.parse().expect("an id"));
 }
 
 async fn every_field_of_the_header_comes_back(env: Env) {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::wire::{Reader, damaged, put_bytes, put_varint};
 use crate::{
-    Digest, Error, ErrorKind, Result, RunnerId, SagaId,
+    Digest, Error, ErrorKind, HistoryId, Result, RunnerId, SagaId,
     clock::from_micros,
     outline::{Outline, StepRanges},
     snapshot::{Content, Phase, SagaStatus, SnapshotMeta},
@@ -46,7 +46,8 @@ mod tag {
     pub(super) const COMPENSATED: u8 = 19;
     pub(super) const POLICY: u8 = 20;
     pub(super) const INPUT: u8 = 21;
-    pub(super) const LAST: u8 = INPUT;
+    pub(super) const HISTORY: u8 = 22;
+    pub(super) const LAST: u8 = HISTORY;
     pub(super) const ANCILLARY: u8 = 128;
 }
 
@@ -90,6 +91,9 @@ pub(crate) fn encode(meta: &SnapshotMeta, content: Content) -> (Bytes, Digest) {
     }
     if let Some(input) = &meta.input {
         out.bytes(tag::INPUT, input.as_bytes());
+    }
+    if let Some(history) = &meta.history {
+        out.bytes(tag::HISTORY, history.as_bytes());
     }
     out.bytes(tag::PREV_DIGEST, meta.prev_digest.as_bytes());
     out.bytes(tag::CONTENT_DIGEST, content.digest.as_bytes());
@@ -238,8 +242,9 @@ impl Fields {
         }
         meta.actor = self.take(tag::ACTOR).map(|b| text(&b).map(Arc::from)).transpose()?;
         meta.input = self.take(tag::INPUT).map(|b| fixed(&b).map(Digest::from_bytes)).transpose()?;
-        let runner = |b: Bytes| fixed(&b).map(|b| RunnerId::from_uuid(Uuid::from_bytes(b)));
-        meta.runner = self.take(tag::RUNNER).map(runner).transpose()?;
+        let uuid = |b: Bytes| fixed(&b).map(Uuid::from_bytes);
+        meta.runner = self.take(tag::RUNNER).map(uuid).transpose()?.map(RunnerId::from_uuid);
+        meta.history = self.take(tag::HISTORY).map(uuid).transpose()?.map(HistoryId::from_uuid);
         Ok((meta, content))
     }
 }

@@ -52,14 +52,14 @@ impl LocalReplay {
         Ok(Some(entry))
     }
 
-    async fn newest(&self, saga: &SagaId) -> Result<Option<SnapshotRecord>> {
+    pub(super) async fn newest(&self, saga: &SagaId) -> Result<Option<SnapshotRecord>> {
         self.runner.store().snapshots().load(saga, At::Latest).await
     }
 
     /// The entry of the replay that made a saga.
     async fn entry_of(&self, saga: &SnapshotMeta) -> Result<Option<ReplayEntry>> {
         let Some(origin) = &saga.origin else { return Ok(None) };
-        let Ok(log) = self.log(&origin.saga_id) else { return Ok(None) };
+        let Ok(log) = self.log(&origin.saga_id, origin.history) else { return Ok(None) };
         Ok(log.read().await?.0.into_iter().find(|entry| entry.replay_id == origin.replay_id))
     }
 
@@ -84,7 +84,7 @@ impl LocalReplay {
             error: entry.error.clone(),
             at: self.runner.clock().now(),
         };
-        self.log(&origin.saga_id)?.close(closed).await
+        self.log(&origin.saga_id, origin.history)?.close(closed).await
     }
 
     /// The entry with what its new saga says, if the log does not know its end.
@@ -157,7 +157,8 @@ impl LocalReplay {
     /// Its entry was opened, but its saga never began.
     async fn begin_again(&self, request: ReplayRequest, entry: &ReplayEntry, new_saga: SagaId) -> Result<ReplayResult> {
         let active = self.runner.reserve(&new_saga).await?;
-        let attempt = Attempt { replay_id: entry.replay_id, new_saga, at: entry.started_at };
+        let history = self.newest(&request.saga_id).await?.and_then(|newest| newest.history);
+        let attempt = Attempt { replay_id: entry.replay_id, new_saga, at: entry.started_at, history };
         let refusal = match self.prepare(&request, &attempt.new_saga).await {
             Ok(mut prepared) if !prepared.refusals.is_empty() => prepared.refusals.swap_remove(0),
             Ok(prepared) => {
@@ -167,7 +168,7 @@ impl LocalReplay {
             Err(error) => error,
         };
         if is_refusal(&refusal) {
-            self.log(&request.saga_id)?.close(self.refused(&attempt, &refusal)).await?;
+            self.log(&request.saga_id, attempt.history)?.close(self.refused(&attempt, &refusal)).await?;
         }
         Err(refusal)
     }

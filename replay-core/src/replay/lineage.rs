@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ReplayEntry, plan::key_base};
 use crate::{
-    Failure, Origin, Result, SagaId, SagaStatus, SnapshotMeta,
+    Failure, HistoryId, Origin, Result, SagaId, SagaStatus, SnapshotMeta, SnapshotRecord,
     storage::{At, SagaQuery, SagaSummary, SnapshotStorage},
 };
 
@@ -29,6 +29,11 @@ impl Lineage {
     /// The saga `id` in the tree.
     pub fn saga(&self, id: &SagaId) -> Option<&LineageSaga> {
         self.sagas.iter().find(|saga| saga.saga_id == *id)
+    }
+
+    /// The origins that lead to the saga `id`.
+    pub(super) fn origins_in<'a>(&'a self, id: &'a SagaId) -> impl Iterator<Item = &'a Origin> {
+        self.sagas.iter().filter_map(|saga| saga.origin.as_deref()).filter(move |origin| origin.saga_id == *id)
     }
 }
 
@@ -52,15 +57,31 @@ pub struct LineageSaga {
     pub replays: Vec<ReplayEntry>,
 }
 
-/// The sagas that replays made of `saga`, the oldest first.
-async fn forks(store: &dyn SnapshotStorage, saga: &SagaId) -> Result<Vec<SagaSummary>> {
+/// The sagas that replays made of `saga`, the oldest first; if its `history` is known, without those of another saga that had its id.
+async fn forks(store: &dyn SnapshotStorage, saga: &SagaId, history: Option<HistoryId>) -> Result<Vec<SagaSummary>> {
     let mut forks: Vec<SagaSummary> = store.sagas(SagaQuery::default().with_origin(saga.clone())).try_collect().await?;
+    let other = |fork: &SagaSummary| fork.origin.as_ref().and_then(|origin| origin.history).is_some_and(|of| Some(of) != history);
+    if history.is_some() {
+        forks.retain(|fork| !other(fork));
+    }
     forks.reverse();
     Ok(forks)
 }
 
 fn root_of(meta: &SnapshotMeta) -> &SagaId {
     meta.origin.as_ref().map_or(&meta.saga_id, |origin| &origin.root)
+}
+
+/// The history of the first saga of the lineage, if `newest` is a direct replay of it.
+fn root_history(newest: &SnapshotMeta) -> Option<HistoryId> {
+    newest.origin.as_ref().filter(|origin| origin.saga_id == origin.root).and_then(|origin| origin.history)
+}
+
+/// The newest record of the first saga of the lineage that `newest` is in, unless that was deleted and its id has another saga now.
+async fn root_record(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> Result<Option<SnapshotRecord>> {
+    let found = store.load(root_of(newest), At::Latest).await?;
+    let known = root_history(newest);
+    Ok(found.filter(|found| known.is_none() || found.history == known))
 }
 
 /// The steps whose effect, as the saga of `newest` knows it, was compensated by that saga or by another of its lineage.
@@ -79,15 +100,18 @@ pub(super) async fn compensated_effects(store: &dyn SnapshotStorage, newest: &Sn
     };
     note(newest);
     let root = root_of(newest).clone();
-    if root != newest.saga_id
-        && let Some(record) = store.load(&root, At::Latest).await?
-    {
-        note(&record);
+    let mut history = newest.history;
+    if root != newest.saga_id {
+        let record = root_record(store, newest).await?;
+        history = root_history(newest).or_else(|| record.as_ref().and_then(|record| record.history));
+        if let Some(record) = &record {
+            note(record);
+        }
     }
     let mut seen = HashSet::from([root.clone()]);
-    let mut open = vec![root];
-    while let Some(parent) = open.pop() {
-        for fork in forks(store, &parent).await? {
+    let mut open = vec![(root, history)];
+    while let Some((parent, history)) = open.pop() {
+        for fork in forks(store, &parent, history).await? {
             let may_compensate = matches!(fork.status, SagaStatus::Compensating | SagaStatus::RolledBack | SagaStatus::Parked);
             if may_compensate
                 && fork.saga_id != newest.saga_id
@@ -96,7 +120,7 @@ pub(super) async fn compensated_effects(store: &dyn SnapshotStorage, newest: &Sn
                 note(&record);
             }
             if seen.insert(fork.saga_id.clone()) {
-                open.push(fork.saga_id);
+                open.push((fork.saga_id, None));
             }
         }
     }
@@ -109,8 +133,9 @@ pub(super) async fn tree(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> 
     let head = if root == newest.saga_id {
         Some(newest.clone())
     } else {
-        store.load(&root, At::Latest).await?.map(|record| (**record.meta()).clone())
+        root_record(store, newest).await?.map(|record| (**record.meta()).clone())
     };
+    let history = root_history(newest).or_else(|| head.as_ref().and_then(|head| head.history));
     let mut sagas = vec![LineageSaga {
         saga_id: root.clone(),
         depth: 0,
@@ -121,12 +146,12 @@ pub(super) async fn tree(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> 
         replays: Vec::new(),
     }];
     let mut seen = HashSet::from([root.clone()]);
-    let mut open: Vec<(SagaSummary, usize)> = children(store, &root, 1).await?;
+    let mut open: Vec<(SagaSummary, usize)> = children(store, &root, history, 1).await?;
     while let Some((saga, depth)) = open.pop() {
         if !seen.insert(saga.saga_id.clone()) {
             continue;
         }
-        open.extend(children(store, &saga.saga_id, depth + 1).await?);
+        open.extend(children(store, &saga.saga_id, None, depth + 1).await?);
         sagas.push(LineageSaga {
             saga_id: saga.saga_id,
             depth,
@@ -141,6 +166,11 @@ pub(super) async fn tree(store: &dyn SnapshotStorage, newest: &SnapshotMeta) -> 
 }
 
 /// The forks of `saga`, the youngest first, as a stack takes them.
-async fn children(store: &dyn SnapshotStorage, saga: &SagaId, depth: usize) -> Result<Vec<(SagaSummary, usize)>> {
-    Ok(forks(store, saga).await?.into_iter().rev().map(|fork| (fork, depth)).collect())
+async fn children(
+    store: &dyn SnapshotStorage,
+    saga: &SagaId,
+    history: Option<HistoryId>,
+    depth: usize,
+) -> Result<Vec<(SagaSummary, usize)>> {
+    Ok(forks(store, saga, history).await?.into_iter().rev().map(|fork| (fork, depth)).collect())
 }

@@ -12,7 +12,7 @@ use super::{
     prepare::Prepared,
 };
 use crate::{
-    Error, ErrorKind, ReplayId, Result, SagaId,
+    Error, ErrorKind, HistoryId, ReplayId, Result, SagaId,
     json::Redactor,
     saga::{Active, ForkHandle, Runner, SagaSource},
     storage::At,
@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     pub(super) replay_id: ReplayId,
     pub(super) new_saga: SagaId,
     pub(super) at: DateTime<Utc>,
+    /// The history of the original.
+    pub(super) history: Option<HistoryId>,
 }
 
 impl LocalReplay {
@@ -52,9 +54,9 @@ impl LocalReplay {
         &self.runner
     }
 
-    /// The log of the replays of `original`, if the store keeps logs.
-    pub(super) fn log(&self, original: &SagaId) -> Result<ReplayLog<'_>> {
-        Ok(ReplayLog::of(&**self.runner.store().logs()?, original))
+    /// The log of the replays of a history of `original`, if the store keeps logs.
+    pub(super) fn log(&self, original: &SagaId, history: Option<HistoryId>) -> Result<ReplayLog<'_>> {
+        Ok(ReplayLog::of(&**self.runner.store().logs()?, original, history))
     }
 
     pub(super) fn opened(&self, request: &ReplayRequest, attempt: &Attempt, prepared: Option<&Prepared>) -> Opened {
@@ -99,7 +101,7 @@ impl LocalReplay {
     /// Writes into the log what ran nothing: a refusal, or a dry run. The caller gets the refusal itself, so that a log that cannot be
     /// written is only told beside it.
     async fn note(&self, request: &ReplayRequest, attempt: &Attempt, prepared: Option<&Prepared>, closed: Closed) -> Option<String> {
-        let log = self.log(&request.saga_id).ok()?;
+        let log = self.log(&request.saga_id, attempt.history).ok()?;
         let opened = Opened { new_saga: None, ..self.opened(request, attempt, prepared) };
         let error = log.note(opened, closed).await.err()?;
         tracing::warn!(original = %request.saga_id, %error, "a replay that ran nothing is not in the log");
@@ -107,9 +109,10 @@ impl LocalReplay {
     }
 
     async fn replay_here(&self, request: ReplayRequest) -> Result<ReplayResult> {
+        request.replay_key.as_deref().map(check_key).transpose()?;
+        let history = self.newest(&request.saga_id).await?.ok_or_else(|| checkpoint::unknown(&request.saga_id))?.history;
         if let Some(key) = &request.replay_key {
-            check_key(key)?;
-            let log = self.log(&request.saga_id).map_err(|error| {
+            let log = self.log(&request.saga_id, history).map_err(|error| {
                 error.hint("a replay key needs a store that keeps logs; replay without one").with("saga", &request.saga_id)
             })?;
             if !request.dry_run
@@ -121,7 +124,7 @@ impl LocalReplay {
         let at = self.runner.clock().now();
         let ids = self.runner.ids();
         let new_saga = request.new_id.clone().unwrap_or_else(|| ids.saga_id(at));
-        let attempt = Attempt { replay_id: ReplayId::from_uuid(ids.uuid(at)), new_saga, at };
+        let attempt = Attempt { replay_id: ReplayId::from_uuid(ids.uuid(at)), new_saga, at, history };
         let mut prepared = match self.prepare(&request, &attempt.new_saga).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -143,7 +146,7 @@ impl LocalReplay {
             return Err(error);
         }
         let active = self.runner.reserve(&attempt.new_saga).await?;
-        if let Ok(log) = self.log(&request.saga_id)
+        if let Ok(log) = self.log(&request.saga_id, attempt.history)
             && let Opening::Existing(entry) = log.open(self.opened(&request, &attempt, Some(&prepared))).await?
         {
             drop(active);
@@ -155,7 +158,7 @@ impl LocalReplay {
     /// What a replay key that is known means for a replay that is only planned.
     async fn look_up_key(&self, request: &ReplayRequest, prepared: &mut Prepared) -> Result<()> {
         let Some(key) = &request.replay_key else { return Ok(()) };
-        let Some(entry) = self.log(&request.saga_id)?.with_key(key).await? else { return Ok(()) };
+        let Some(entry) = self.log(&request.saga_id, prepared.history())?.with_key(key).await? else { return Ok(()) };
         if entry.is_same(request, &self.redactor) {
             let warning = format!("the replay key belongs to replay {}: that one is shown, and no second one runs", entry.replay_id);
             prepared.planned.plan.warnings.push(warning);
@@ -163,6 +166,16 @@ impl LocalReplay {
             prepared.refuse(key_in_use(request, &entry));
         }
         Ok(())
+    }
+
+    /// The log's entries about a history of `saga`, each as it stands.
+    async fn entries(&self, saga: &SagaId, history: Option<HistoryId>) -> Result<Vec<ReplayEntry>> {
+        let (entries, _) = self.log(saga, history)?.read().await?;
+        let mut current = Vec::with_capacity(entries.len());
+        for entry in entries {
+            current.push(self.current(entry).await?);
+        }
+        Ok(current)
     }
 
     async fn dry_run(&self, request: &ReplayRequest, attempt: &Attempt, prepared: Prepared, refusal: Option<&Error>) -> ReplayResult {
@@ -203,7 +216,7 @@ impl LocalReplay {
         let status = if report.interrupted { ReplayStatus::Running } else { ReplayStatus::of(report.status, failure) };
         metrics::counter!("replay_replays_total", "status" => status.as_str()).increment(1);
         let mut warnings = Vec::new();
-        let log = self.log(&request.saga_id).ok();
+        let log = self.log(&request.saga_id, attempt.history).ok();
         if status != ReplayStatus::Running
             && let Some(log) = &log
         {
@@ -241,7 +254,7 @@ impl LocalReplay {
         if !nothing_ran {
             return error.with("replay", attempt.replay_id).with("new_saga", &attempt.new_saga);
         }
-        if let Ok(log) = self.log(&request.saga_id)
+        if let Ok(log) = self.log(&request.saga_id, attempt.history)
             && let Err(error) = log.close(self.refused(attempt, &error)).await
         {
             tracing::warn!(replay = %attempt.replay_id, %error, "a replay that ran nothing is still open in the log");
@@ -290,8 +303,14 @@ impl SagaReplay for LocalReplay {
         let newest = store.load(saga, At::Latest).await?.ok_or_else(|| checkpoint::unknown(saga))?;
         let mut lineage = lineage::tree(store, &newest).await?;
         if self.runner.store().logs().is_ok() {
-            for saga in &mut lineage.sagas {
-                saga.replays = self.replays(&saga.saga_id).await?;
+            for at in 0..lineage.sagas.len() {
+                let saga = &lineage.sagas[at];
+                // What was made of a saga knows its history also when it was deleted, and another one has its id.
+                let history = match lineage.origins_in(&saga.saga_id).find_map(|origin| origin.history) {
+                    None => self.newest(&saga.saga_id).await?.and_then(|newest| newest.history),
+                    known => known,
+                };
+                lineage.sagas[at].replays = self.entries(&lineage.sagas[at].saga_id, history).await?;
             }
         }
         Ok(lineage)
@@ -302,11 +321,10 @@ impl SagaReplay for LocalReplay {
     }
 
     async fn replays(&self, saga: &SagaId) -> Result<Vec<ReplayEntry>> {
-        let (entries, _) = self.log(saga)?.read().await?;
-        let mut current = Vec::with_capacity(entries.len());
-        for entry in entries {
-            current.push(self.current(entry).await?);
+        self.runner.store().logs()?;
+        match self.newest(saga).await? {
+            Some(newest) => self.entries(saga, newest.history).await,
+            None => Ok(Vec::new()),
         }
-        Ok(current)
     }
 }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Checkpoint, Compensated, ForceFailure, KeyPolicy, ReplayRequest, ReplayStatus};
-use crate::{Digest, Error, ErrorKind, ReplayId, Result, Retry, RunnerId, SagaId, SagaStatus, json::Redactor, storage::LogStorage};
+use crate::{
+    Digest, Error, ErrorKind, HistoryId, ReplayId, Result, Retry, RunnerId, SagaId, SagaStatus, json::Redactor, storage::LogStorage,
+};
 
 /// How often an append to a log is tried when others append too, or the store does not answer.
 const ATTEMPTS: u32 = 64;
@@ -189,8 +191,14 @@ pub(super) struct ReplayLog<'a> {
 }
 
 impl<'a> ReplayLog<'a> {
-    pub(super) fn of(logs: &'a dyn LogStorage, original: &SagaId) -> Self {
-        Self { logs, stream: format!("replay/{original}") }
+    /// The log of one history, so that a saga does not have that of another one that once had its id. The two forms of the name never
+    /// meet, whatever the id.
+    pub(super) fn of(logs: &'a dyn LogStorage, original: &SagaId, history: Option<HistoryId>) -> Self {
+        let stream = match history {
+            Some(history) => format!("replay:{history}/{original}"),
+            None => format!("replay/{original}"),
+        };
+        Self { logs, stream }
     }
 
     /// The entries in order, and the stream's length.

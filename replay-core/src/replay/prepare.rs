@@ -9,7 +9,7 @@ use super::{
     plan::{self, Given, Planned, Refusal, changed_definition},
 };
 use crate::{
-    Error, ErrorKind, Origin, ReplayId, Result, SagaId, Snapshot, SnapshotMeta, codec,
+    Error, ErrorKind, HistoryId, Origin, ReplayId, Result, SagaId, Snapshot, SnapshotMeta, codec,
     json::Redactor,
     saga::{Active, AnySaga, Fork, SnapshotPolicy, find},
     storage::At,
@@ -110,6 +110,10 @@ fn without_secret(error: Error, redactor: &Redactor) -> Error {
 }
 
 impl Prepared {
+    pub(super) fn history(&self) -> Option<HistoryId> {
+        self.checkpoint.history
+    }
+
     pub(super) fn refuse(&mut self, error: Error) {
         self.planned.plan.refusals.push(Refusal::of(&error));
         self.refusals.push(error);
@@ -119,6 +123,7 @@ impl Prepared {
         let checkpoint = &self.checkpoint;
         let key_base = self.planned.key_base.clone();
         let mut origin = Origin::new(checkpoint.saga_id.clone(), checkpoint.sequence, replay_id, self.root.clone(), key_base);
+        origin.history = checkpoint.history;
         origin.step_key_bases = self.planned.step_key_bases.clone();
         origin.force_failure = self.planned.force_failure.clone();
         let mut external_refs = checkpoint.external_refs.clone();

@@ -13,7 +13,7 @@ use super::{
     state::{AfterFailure, Position},
     step::KeySource,
 };
-use crate::{Digest, Failure, FailureKind, Labels, Origin, Outline, Phase, Result, RunnerId, SagaId, SagaStatus, SnapshotMeta};
+use crate::{Digest, Failure, FailureKind, HistoryId, Labels, Origin, Outline, Phase, Result, RunnerId, SagaId, SagaStatus, SnapshotMeta};
 
 /// What every record of a run has in common, and where its history ends.
 pub(super) struct Head {
@@ -30,6 +30,7 @@ pub(super) struct Head {
     pub(super) recorded_policy: Option<Arc<SnapshotPolicy>>,
     /// The digest of what the saga was started with, where its first record may not tell.
     pub(super) input: Option<Digest>,
+    pub(super) history: Option<HistoryId>,
 }
 
 impl Head {
@@ -42,6 +43,7 @@ impl Head {
         meta.policy = self.recorded_policy.clone();
         meta.runner = Some(runner);
         meta.input = self.input;
+        meta.history = self.history;
         meta.prev_digest = self.prev_digest;
         let retention = self.policy.retention.and_then(|keep| chrono::TimeDelta::from_std(keep).ok());
         meta.retention_until = retention.and_then(|keep| meta.created_at.checked_add_signed(keep));

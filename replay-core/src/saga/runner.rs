@@ -15,7 +15,7 @@ use super::{
     lease::{self, Lease},
     state::Position,
 };
-use crate::{Clock, Error, ErrorKind, IdSource, Result, Retry, RunnerId, SagaId, SnapshotRecord, Store, SystemClock};
+use crate::{Clock, Error, ErrorKind, HistoryId, IdSource, Result, Retry, RunnerId, SagaId, SnapshotRecord, Store, SystemClock};
 
 /// Runs sagas on a store. Clones are cheap and share everything; one runner serves a whole process.
 ///
@@ -105,6 +105,11 @@ impl RunnerBuilder {
 }
 
 impl Shared {
+    /// An id for a history that is about to begin.
+    pub(super) fn new_history(&self) -> HistoryId {
+        HistoryId::from_uuid(self.ids.uuid(self.clock.now()))
+    }
+
     pub(super) fn observe(&self, saga: &SagaId, event: &RunEvent<'_>) {
         if let Some(observer) = &self.observer {
             observer.event(saga, event);

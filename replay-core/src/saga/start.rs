@@ -63,6 +63,7 @@ impl Runner {
             policy: policy.clone(),
             recorded_policy,
             input: None,
+            history: Some(shared.new_history()),
         };
         let (stop, actor) = (options.stop.clone(), head.actor.clone());
         let mut run = self.run(saga, head, Position::new(saga.outline().clone()), Held::value(context), options.stop);

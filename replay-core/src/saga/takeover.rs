@@ -99,6 +99,7 @@ impl Runner {
             policy: newest.policy.clone().unwrap_or_else(|| saga.policy().clone()),
             recorded_policy: newest.policy.clone(),
             input: newest.input,
+            history: newest.history,
         };
         let mut run = self.run(saga, head, position, Held::text(newest.context_text().clone()), options.stop);
         run.context.get()?;
@@ -157,6 +158,7 @@ impl Runner {
             policy: fork.policy.clone().unwrap_or_else(|| saga.policy().clone()),
             recorded_policy: fork.policy,
             input: None,
+            history: Some(self.0.new_history()),
         };
         let mut run = self.run(saga, head, position, context, fork.stop);
         run.context.get()?;

@@ -15,7 +15,7 @@ pub use record::{Encoding, Payload, Remnant, SnapshotRecord};
 pub use words::{Failure, FailureKind, Origin, Phase, SagaStatus};
 
 use crate::{
-    Digest, Result, RunnerId, SagaId, SnapshotId, codec,
+    Digest, HistoryId, Result, RunnerId, SagaId, SnapshotId, codec,
     outline::{Outline, StepList, StepRanges},
     saga::SnapshotPolicy,
 };
@@ -65,6 +65,8 @@ pub struct SnapshotMeta {
     pub runner: Option<RunnerId>,
     /// The digest of the context's JSON text that the saga was started with; only where its first snapshot may not tell.
     pub input: Option<Digest>,
+    /// Which history it belongs to, the same in all its snapshots; none in snapshots that the engine did not make.
+    pub history: Option<HistoryId>,
     /// The digest of the previous snapshot; of the snapshot that it was forked from, or zero, for the first.
     pub prev_digest: Digest,
 }
@@ -92,6 +94,7 @@ impl SnapshotMeta {
             actor: None,
             runner: None,
             input: None,
+            history: None,
             prev_digest: Digest::ZERO,
         }
     }

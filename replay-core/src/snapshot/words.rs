@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ReplayId, Result, SagaId};
+use crate::{Error, HistoryId, ReplayId, Result, SagaId};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -177,6 +177,9 @@ pub struct Origin {
     pub saga_id: SagaId,
     /// The snapshot that it was forked from.
     pub sequence: u64,
+    /// The history of that saga, as in [`SnapshotMeta::history`](crate::SnapshotMeta::history).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryId>,
     /// The replay that made it.
     pub replay_id: ReplayId,
     /// The first saga of the lineage.
@@ -195,6 +198,6 @@ pub struct Origin {
 impl Origin {
     /// The origin of a saga that `replay_id` forked from `saga_id` at `sequence`.
     pub fn new(saga_id: SagaId, sequence: u64, replay_id: ReplayId, root: SagaId, key_base: SagaId) -> Self {
-        Self { saga_id, sequence, replay_id, root, step_key_bases: BTreeMap::new(), key_base, force_failure: None }
+        Self { saga_id, sequence, history: None, replay_id, root, step_key_bases: BTreeMap::new(), key_base, force_failure: None }
     }
 }

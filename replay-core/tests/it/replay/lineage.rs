@@ -101,3 +101,27 @@ async fn labels_that_come_from_the_context_follow_the_override() {
     assert_eq!((label(id("n"), "customer").await, label(id("n"), "kind").await), ("c-2".to_owned(), "test".to_owned()));
     assert_eq!(label(id("o"), "customer").await, "c-1");
 }
+
+#[tokio::test]
+async fn a_saga_knows_nothing_of_another_one_that_had_its_id() {
+    let store = store().await;
+    let (runner, replay, journal) = ran(&store, json!({"fail": "charge"})).await;
+    let forked = ReplayRequest::from_step(id("o"), "charge").with_replay_key("k");
+    let first = replay.replay(forked.clone().with_new_id(id("a"))).await.unwrap();
+    store.snapshots().prune(PruneRequest::new(PruneScope::Saga(id("o")))).await.unwrap();
+    assert_eq!(replay.replays(&id("o")).await.unwrap(), []);
+
+    runner.start_with(&order(&journal), json!({}), named("o")).await.unwrap();
+    assert_eq!(replay.replays(&id("o")).await.unwrap(), [], "its log is empty");
+    let tree = replay.history(&id("o")).await.unwrap();
+    assert_eq!(tree.sagas.len(), 1, "the replays of the other one are not its own");
+    let plan = replay.plan(&forked).await.unwrap();
+    assert!(plan.steps.iter().all(|step| !step.compensated), "nor is what they compensated");
+    let second = replay.replay(forked).await.unwrap();
+    assert!(!second.existing && second.replay_id != first.replay_id, "nor are their replay keys");
+
+    let of_the_other = replay.history(&id("a")).await.unwrap();
+    let shown: Vec<_> = of_the_other.sagas.iter().map(|saga| (saga.saga_id.as_str(), saga.status.is_some(), saga.replays.len())).collect();
+    assert_eq!(shown, [("o", false, 1), ("a", true, 0)]);
+    assert_eq!(of_the_other.sagas[0].replays[0].replay_id, first.replay_id);
+}

@@ -52,9 +52,14 @@ async fn rp19_a_replay_whose_process_died_is_shown_and_reconciled_when_it_is_res
     assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]));
 }
 
+async fn stream(store: &Store, original: &str) -> String {
+    let newest = store.snapshots().load(&id(original), At::Latest).await.unwrap().unwrap();
+    format!("replay:{}/{original}", newest.history.unwrap())
+}
+
 async fn lines(store: &Store, original: &str) -> usize {
     use futures::StreamExt;
-    store.logs().unwrap().read_log(&format!("replay/{original}"), 0, u64::MAX).count().await
+    store.logs().unwrap().read_log(&stream(store, original).await, 0, u64::MAX).count().await
 }
 
 #[tokio::test]
@@ -226,7 +231,7 @@ async fn rp21_the_override_is_in_the_log_without_its_secrets_and_merged_deeply()
 
 async fn raw_log(store: &Store, original: &str) -> String {
     use futures::TryStreamExt;
-    let entries: Vec<LogEntry> = store.logs().unwrap().read_log(&format!("replay/{original}"), 0, u64::MAX).try_collect().await.unwrap();
+    let entries: Vec<LogEntry> = store.logs().unwrap().read_log(&stream(store, original).await, 0, u64::MAX).try_collect().await.unwrap();
     entries.iter().map(|entry| String::from_utf8_lossy(&entry.bytes).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
