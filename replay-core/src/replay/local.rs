@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::{
     CheckpointInfo, Lineage, ReplayEntry, ReplayPlan, ReplayRequest, ReplayResult, ReplayStatus, SagaReplay, checkpoint, lineage,
-    log::{Closed, Opened, Opening, ReplayLog, check_of},
+    log::{Closed, Opened, Opening, Proof, ReplayLog},
     prepare::Prepared,
 };
 use crate::{
@@ -77,7 +77,8 @@ impl LocalReplay {
             replay_key: request.replay_key.clone(),
             runner: self.runner.id(),
             dry_run: request.dry_run,
-            check: Some(check_of(request, attempt.replay_id)),
+            // Only a request with a replay key is ever compared with another.
+            proof: request.replay_key.as_ref().map(|_| Proof::of(request, self.runner.ids().uuid(attempt.at))),
             at: attempt.at,
         }
     }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Checkpoint, Compensated, ForceFailure, KeyPolicy, ReplayRequest, ReplayStatus};
 use crate::{
@@ -69,7 +70,7 @@ pub struct ReplayEntry {
     pub(super) closed: Option<SagaStatus>,
     /// Tells requests apart that are the same but for what is redacted.
     #[serde(skip)]
-    pub(super) check: Option<u16>,
+    pub(super) proof: Option<Proof>,
 }
 
 impl ReplayEntry {
@@ -80,7 +81,7 @@ impl ReplayEntry {
 
     /// Whether `request` asks for the same as this replay did, as far as the log can tell.
     pub(super) fn is_same(&self, request: &ReplayRequest, redactor: &Redactor) -> bool {
-        self.check.is_none_or(|check| check == check_of(request, self.replay_id))
+        self.proof.as_ref().is_none_or(|proof| *proof == Proof::of(request, proof.salt))
             && request.new_id.as_ref().is_none_or(|id| self.new_saga.as_ref() == Some(id))
             && self.checkpoint == request.checkpoint
             && self.context_override == request.context_override.redacted(redactor)
@@ -90,13 +91,26 @@ impl ReplayEntry {
     }
 }
 
-/// A few bits of the whole request, its secrets included: enough to notice a repeated replay key with another token, and too few to
-/// guess the token by.
-pub(super) fn check_of(request: &ReplayRequest, replay: ReplayId) -> u16 {
-    let steps: Vec<u8> = request.fresh_keys.iter().flat_map(|step| step.bytes().chain([0])).collect();
-    let whole = serde_json::to_vec(&request.context_override).unwrap_or_default();
-    let digest = Digest::of_parts([replay.as_bytes().as_slice(), &whole, &steps]);
-    u16::from_be_bytes([digest.as_bytes()[0], digest.as_bytes()[1]])
+/// A salted digest of the whole request, its secrets included, so that a repeated replay key with another token is noticed.
+///
+/// With the salt, equal requests of two replays cannot be told to be equal, and no table of digests made beforehand helps. A secret that
+/// can be guessed can still be tried by whoever reads the log; they also read the snapshots, where the override was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proof {
+    salt: Uuid,
+    digest: Uuid,
+}
+
+impl Proof {
+    /// `salt`: 74 random bits at least.
+    pub(super) fn of(request: &ReplayRequest, salt: Uuid) -> Self {
+        let steps: Vec<u8> = request.fresh_keys.iter().flat_map(|step| step.bytes().chain([0])).collect();
+        let whole = serde_json::to_vec(&request.context_override).unwrap_or_default();
+        let digest = Digest::of_parts([salt.as_bytes().as_slice(), &whole, &steps]);
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest.as_bytes()[..16]);
+        Self { salt, digest: Uuid::from_bytes(half) }
+    }
 }
 
 /// What is appended, as JSON with its format's version `v`.
@@ -132,7 +146,7 @@ pub(super) struct Opened {
     pub(super) runner: RunnerId,
     pub(super) dry_run: bool,
     #[serde(default)]
-    pub(super) check: Option<u16>,
+    pub(super) proof: Option<Proof>,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -171,7 +185,7 @@ impl Opened {
             started_at: self.at,
             ended_at: None,
             closed: None,
-            check: self.check,
+            proof: self.proof,
         }
     }
 }

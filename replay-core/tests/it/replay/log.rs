@@ -171,6 +171,10 @@ async fn rp20_a_replay_key_is_for_one_override_also_where_that_is_a_secret() {
     assert!(replay.replay(request("tok_b")).await.unwrap_err().is(ErrorKind::Conflict));
     let again = replay.replay(request("tok_a")).await.unwrap();
     assert_eq!((again.existing, again.replay_id), (true, first.replay_id));
+    replay.replay(request("tok_a").with_replay_key("other")).await.unwrap();
+    let raw = raw_log(&store, "o").await;
+    let proofs: Vec<&str> = raw.split(r#""digest":""#).skip(1).map(|rest| &rest[..36]).collect();
+    assert!(proofs.len() == 2 && proofs[0] != proofs[1], "128 bits each, and equal secrets do not show: {raw}");
     assert!(replay.replay(request("tok_a").with_new_id(id("elsewhere"))).await.unwrap_err().is(ErrorKind::Conflict));
 }
 
