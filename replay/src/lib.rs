@@ -9,6 +9,10 @@ pub use replay_core::*;
 #[cfg(feature = "memory")]
 pub use replay_storage_memory as memory;
 
+/// The store on a Redis or Valkey server: `redis://127.0.0.1:6379`.
+#[cfg(feature = "redis")]
+pub use replay_storage_redis as redis;
+
 /// The embedded store: `sqlite:path/to/file.db`.
 #[cfg(feature = "sqlite")]
 pub use replay_storage_sqlite as sqlite;

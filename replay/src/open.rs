@@ -8,7 +8,16 @@ use replay_core::{Error, Result, Store, storage::StoreUrl};
 type Opener = Arc<dyn Fn(StoreUrl) -> BoxFuture<'static, Result<Store>> + Send + Sync>;
 
 /// Schemes that exist without being compiled in, with the feature of this crate that brings them.
-const FEATURES: &[(&str, &str)] = &[("memory", "memory"), ("sqlite", "sqlite")];
+const FEATURES: &[(&str, &str)] = &[
+    ("memory", "memory"),
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("redis+sentinel", "redis"),
+    ("rediss+sentinel", "redis"),
+    ("redis+cluster", "redis"),
+    ("rediss+cluster", "redis"),
+    ("sqlite", "sqlite"),
+];
 
 /// Which backends there are: from the scheme of a URL to what opens it. A value, so two parts of one program may know different ones.
 ///
@@ -39,6 +48,13 @@ impl Default for Backends {
         let backends = Self::none();
         #[cfg(feature = "memory")]
         let backends = backends.register("memory", |url| async { Ok(replay_storage_memory::Memory::open_url(url)?.into_store()) });
+        #[cfg(feature = "redis")]
+        let backends = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"].into_iter().fold(
+            backends,
+            |backends, scheme| {
+                backends.register(scheme, |url| async { Ok(replay_storage_redis::Redis::open_url(url).await?.into_store()) })
+            },
+        );
         #[cfg(feature = "sqlite")]
         let backends = backends.register("sqlite", |url| async { Ok(replay_storage_sqlite::Sqlite::open_url(url).await?.into_store()) });
         backends

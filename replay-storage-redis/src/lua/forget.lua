@@ -1,0 +1,16 @@
+-- Removes a whole saga and what it is found by.
+-- KEYS: saga, positions, index. ARGV: 1 the head as it was seen: all 81 bytes for exactly this state, the last 8 for any state of
+-- this saga, '' for none at all; 2 where it stands in the index, if there is no head; 3 what an origin is indexed under; 4 the id.
+-- Gives its positions; nothing if it is another saga, or in another state.
+local call, sub = redis.call, string.sub
+local head = call('HGET', KEYS[1], 'h')
+if (head and sub(head, -#ARGV[1]) or '') ~= ARGV[1] or (head and ARGV[1] == '') then return false end
+local positions = call('GETRANGE', KEYS[2], 0, -1)
+local place = head and sub(head, 66, 73) .. ARGV[4] or ARGV[2]
+call('UNLINK', KEYS[1], KEYS[2])
+call('ZREM', KEYS[3], 'a' .. place)
+for status = 0, 15 do
+  call('ZREM', KEYS[3], 's' .. string.char(status) .. place)
+end
+if ARGV[3] ~= '' then call('ZREM', KEYS[3], ARGV[3] .. place) end
+return positions
