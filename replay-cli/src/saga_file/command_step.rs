@@ -51,8 +51,13 @@ impl CommandStep {
             Input { saga_id: cx.saga_id().as_str(), step: cx.step(), attempt: cx.attempt(), idempotency_key: &key, context: &context };
         let input = serde_json::to_vec(&input)?;
         let env = self.environment(cx, &context, key)?;
-        let ended =
+        let mut ended =
             exec::run(&self.command, &self.dir, &env, input, self.secrets.longest()).await.map_err(|error| self.not_started(&error))?;
+        if ended.is_cut {
+            for output in [&mut ended.stdout, &mut ended.stderr_tail] {
+                output.truncate(self.secrets.without_begun(output).len());
+            }
+        }
         if ended.stdout.len() > MAX_OUTPUT_BYTES {
             // It may have failed only because nobody read on.
             return Err(self.permanent(&format!("{} printed more than 8 MiB", self.name())));

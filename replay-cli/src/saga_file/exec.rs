@@ -32,6 +32,8 @@ pub(super) struct Ended {
     pub(super) stdout: Vec<u8>,
     /// At most [`STDERR_TAIL_BYTES`] and what the caller wanted beside them.
     pub(super) stderr_tail: Vec<u8>,
+    /// Whether something else kept the output open, so that it was not read to its end.
+    pub(super) is_cut: bool,
 }
 
 /// Where the program of `command` is: one with a slash in its name is relative to `dir`, others are found on the PATH.
@@ -80,7 +82,7 @@ pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)],
     let mut child = spawn(&mut process).await?;
     let mut group = Group::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (mut out, mut err) = (Vec::new(), VecDeque::new());
+    let (mut out, mut err, mut is_cut) = (Vec::new(), VecDeque::new(), false);
     let status = {
         let mut pipes = pin!(async {
             let write = async {
@@ -108,12 +110,12 @@ pub(super) async fn run(command: &Command, dir: &Path, env: &[(String, String)],
             // One that has left the process group still does, and must not hold the step.
             tokio::select! {
                 result = &mut pipes => result?,
-                () = SystemClock.sleep(DRAIN) => {}
+                () = SystemClock.sleep(DRAIN) => is_cut = true,
             }
         }
         status?
     };
-    Ok(Ended { status, stdout: out, stderr_tail: err.into() })
+    Ok(Ended { status, stdout: out, stderr_tail: err.into(), is_cut })
 }
 
 /// Starts the program. A file that was written a moment ago may still be open for writing elsewhere (`ETXTBSY`), for instance in a

@@ -69,6 +69,13 @@ impl Secrets {
         self.scrub(String::from_utf8_lossy(&bytes[from..]).trim())
     }
 
+    /// `bytes` that were cut off somewhere, without the beginning of a secret that they may end with.
+    pub(super) fn without_begun<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let begun = |form: &String| (1..form.len()).rev().find(|len| bytes.ends_with(&form.as_bytes()[..*len]));
+        let held = self.all_forms().iter().filter_map(begun).max().unwrap_or(0);
+        &bytes[..bytes.len() - held]
+    }
+
     /// Every form of every secret, the longest first, so that one inside another leaves no rest of the longer.
     fn all_forms(&self) -> Vec<String> {
         let mut forms: Vec<String> = self.iter().flat_map(|(_, secret)| forms(secret)).collect();
@@ -127,6 +134,18 @@ mod tests {
         }
         assert_eq!(secrets().scrub_end(text, text.len()), "before [redacted] after");
         assert_eq!(secrets().scrub_end(text, 3), "ter");
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_at_a_cut_is_held_back() {
+        let whole = br#"a hunter2 "x" b"#;
+        for cut in 0..=whole.len() {
+            let shown = secrets().scrub(&String::from_utf8_lossy(secrets().without_begun(&whole[..cut])));
+            assert!(!shown.contains('h'), "{cut}: {shown}");
+        }
+        assert_eq!(secrets().without_begun(b"huh"), b"hu");
+        assert_eq!(secrets().without_begun(whole), whole);
+        assert_eq!(Secrets::default().without_begun(b"hunter"), b"hunter");
     }
 
     #[test]
