@@ -40,6 +40,7 @@ pub(crate) fn plan_lines(plan: &ReplayPlan, paint: Paint) -> String {
             StepPlan::RunAgain => (paint.warn("↻"), paint.warn("run again")),
             StepPlan::Run => (paint.accent("▶"), paint.accent("run      ")),
             StepPlan::Fail => (paint.bad("✖"), paint.bad("fail     ")),
+            other => (paint.warn("?"), paint.warn(format!("{other:<9}"))),
         };
         let key = match (&step.idempotency_key, step.fresh_key) {
             (Some(key), true) => format!("{key} {}", paint.warn("fresh")),

@@ -20,6 +20,7 @@ use crate::{
 /// What a replay does with a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StepPlan {
     /// It is completed, and is not executed.
     Skip,

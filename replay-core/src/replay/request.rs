@@ -18,6 +18,7 @@ use crate::{
 /// From where a saga is replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Checkpoint {
     /// The newest checkpoint whose next steps have this one.
     Step(Arc<str>),
@@ -47,6 +48,7 @@ impl fmt::Display for Checkpoint {
 /// Which idempotency keys the steps of a replay hand on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum KeyPolicy {
     /// Those of the original, so that a receiver that did it already says so. A step whose effect was compensated gets a fresh one,
     /// since its receiver would take the old one for done.
@@ -59,6 +61,7 @@ pub enum KeyPolicy {
 /// What happens with a step that is completed at the checkpoint, but was compensated since.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Compensated {
     /// It runs again, before what needs it: its effect is gone.
     #[default]
@@ -70,6 +73,7 @@ pub enum Compensated {
 /// Whether a replay makes a step fail, so that compensation is exercised for real.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ForceFailure {
     /// No step is made to fail.
     #[default]

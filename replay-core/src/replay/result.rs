@@ -12,6 +12,7 @@ use crate::{FailureKind, Phase, ReplayId, SagaId, SagaStatus, SnapshotMeta, saga
 /// Where a replay stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ReplayStatus {
     /// It is in the log, and its saga has no snapshot yet.
     Pending,
