@@ -17,6 +17,7 @@ pub mod time_travel;
 
 pub use chain::{BrokenLink, ChainReport, OriginLink, verify_chain};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use codec::{Base, Compression, Encoded, Encoder, Frame};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use id::{Digest, HistoryId, IdSource, MAX_ID_BYTES, Namespace, ReplayId, RunnerId, SagaId, SnapshotId};
 pub use outline::{MAX_STEPS, Outline, OutlineStep, StepList, StepRanges};

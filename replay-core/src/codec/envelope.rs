@@ -3,6 +3,7 @@
 //! ```text
 //! "RPLY" version(1)  outline  header  encoding(1)  payload      each part preceded by its length as a varint
 //! ```
+//! and, if the payload is a delta, the frame that it is a change of: `digest(32)  encoding(1)  payload`.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use super::wire::{Reader, damaged, put_bytes};
 use crate::{
-    Error, ErrorKind, Result,
+    Digest, Error, ErrorKind, Frame, Result,
     outline::Outline,
     snapshot::{Encoding, Payload, SnapshotRecord},
 };
@@ -27,6 +28,11 @@ pub(crate) fn encode(record: &SnapshotRecord) -> Result<Bytes> {
     put_bytes(&mut out, header);
     out.push(payload.encoding.code());
     put_bytes(&mut out, &payload.bytes);
+    if let Some(frame) = record.frame().filter(|_| payload.encoding == Encoding::Delta) {
+        out.extend_from_slice(frame.digest().as_bytes());
+        out.push(frame.payload().encoding.code());
+        put_bytes(&mut out, &frame.payload().bytes);
+    }
     Ok(out.into())
 }
 
@@ -46,8 +52,20 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<SnapshotRecord> {
     let outline = Arc::new(Outline::from_bytes(reader.bytes()?)?);
     let header = reader.bytes()?;
     let payload = Payload { encoding: Encoding::from_code(reader.u8()?)?, bytes: reader.bytes()? };
+    let frame = if payload.encoding == Encoding::Delta { Some(frame(&mut reader)?) } else { None };
     if !reader.is_empty() {
         return Err(damaged("has bytes after its end"));
     }
-    SnapshotRecord::from_parts(outline, header, payload)
+    let record = SnapshotRecord::from_parts(outline, header, payload)?;
+    Ok(match frame {
+        Some(frame) => record.with_frame(Arc::new(frame)),
+        None => record,
+    })
+}
+
+fn frame(reader: &mut Reader) -> Result<Frame> {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&reader.take(32)?);
+    let encoding = Encoding::from_code(reader.u8()?)?;
+    Frame::new(Digest::from_bytes(digest), Payload { encoding, bytes: reader.bytes()? })
 }

@@ -1,5 +1,6 @@
 //! Snapshots: what is known of a saga at one point of its history.
 
+mod payload;
 mod record;
 mod words;
 
@@ -10,8 +11,9 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+pub use payload::{Encoding, Payload};
 pub(crate) use record::Content;
-pub use record::{Encoding, Payload, Remnant, SnapshotRecord};
+pub use record::{Remnant, SnapshotRecord};
 pub use words::{Failure, FailureKind, Origin, Phase, SagaStatus};
 
 use crate::{

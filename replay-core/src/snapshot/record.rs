@@ -1,65 +1,12 @@
 //! The record that a store keeps of a snapshot.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::{Snapshot, SnapshotMeta};
-use crate::{Digest, Error, ErrorKind, Outline, Result, codec};
-
-/// A snapshot's context as stored: an encoding and bytes. The digests are over the JSON text, so a payload may be
-/// encoded anew without touching the chain.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Payload {
-    /// How the bytes are encoded.
-    pub encoding: Encoding,
-    /// The encoded bytes.
-    pub bytes: Bytes,
-}
-
-impl Payload {
-    /// JSON text as it is.
-    pub fn json(text: Bytes) -> Self {
-        Self { encoding: Encoding::Json, bytes: text }
-    }
-}
-
-impl fmt::Debug for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({:?}, {} bytes)", self.encoding, self.bytes.len())
-    }
-}
-
-/// How a payload's bytes are encoded. Codes are stored; 1 to 15 are kept for compression, deltas and encryption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Encoding {
-    /// The JSON text as it is.
-    Json,
-}
-
-impl Encoding {
-    /// The stored code.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Json => 0,
-        }
-    }
-
-    /// The encoding with this code.
-    ///
-    /// # Errors
-    /// `NewerVersion` for a code that this version does not know.
-    pub fn from_code(code: u8) -> Result<Self> {
-        match code {
-            0 => Ok(Self::Json),
-            _ => Err(Error::new(ErrorKind::NewerVersion, "decode record")
-                .message(format!("payload encoding {code} is not known to this version"))
-                .hint("read it with the version that wrote it, or a newer one")),
-        }
-    }
-}
+use super::{Encoding, Payload, Snapshot, SnapshotMeta};
+use crate::{Digest, Error, ErrorKind, Frame, Outline, Result, codec};
 
 /// A snapshot as a store keeps it: the sealed header, the encoded context, and the outline that the header refers to.
 ///
@@ -67,6 +14,10 @@ impl Encoding {
 /// [`from_bytes`](SnapshotRecord::from_bytes). One that keeps outlines once and payloads in a column of their own stores
 /// [`header`](SnapshotRecord::header), [`payload`](SnapshotRecord::payload) and [`outline`](SnapshotMeta::outline)
 /// apart, and puts them together with [`from_parts`](SnapshotRecord::from_parts).
+///
+/// Where the payload is stored as a [change](Encoding::Delta) of a [`Frame`], the store gives the frame with the record
+/// ([`with_frame`](SnapshotRecord::with_frame)), and keeps it as long as any record needs it. A store without frames appends what
+/// [`standing_alone`](SnapshotRecord::standing_alone) gives.
 ///
 /// A record that was listed [without payloads](crate::storage::SnapshotQuery::with_payloads) says everything but its context, which
 /// is then an error to ask for, and such a record cannot be appended or written out.
@@ -76,6 +27,7 @@ pub struct SnapshotRecord {
     header: Bytes,
     /// None if it was read without.
     payload: Option<Payload>,
+    frame: Option<Arc<Frame>>,
     content: Content,
     digest: Digest,
     remnant: Option<Remnant>,
@@ -111,7 +63,7 @@ impl SnapshotRecord {
     pub fn seal(meta: SnapshotMeta, json: Bytes) -> Self {
         let content = Content::of(&json);
         let (header, digest) = codec::header::encode(&meta, content);
-        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), content, digest, remnant: None }
+        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), frame: None, content, digest, remnant: None }
     }
 
     /// Puts a record together from its stored parts; the context is checked when it is [decoded](SnapshotRecord::decode).
@@ -128,13 +80,14 @@ impl SnapshotRecord {
     /// As for [`from_parts`](SnapshotRecord::from_parts).
     pub fn from_header(outline: Arc<Outline>, header: Bytes) -> Result<Self> {
         let (meta, content, digest) = codec::header::decode(outline, &header)?;
-        Ok(Self { meta: Arc::new(meta), header, payload: None, content, digest, remnant: None })
+        Ok(Self { meta: Arc::new(meta), header, payload: None, frame: None, content, digest, remnant: None })
     }
 
     /// The same record without its payload.
     #[must_use]
     pub fn without_payload(mut self) -> Self {
         self.payload = None;
+        self.frame = None;
         self
     }
 
@@ -162,6 +115,30 @@ impl SnapshotRecord {
     /// When a saga started whose first stored record this is.
     pub fn begins_at(&self) -> DateTime<Utc> {
         self.remnant.map_or(self.meta.created_at, |remnant| remnant.started_at)
+    }
+
+    /// The same record with the frame that its payload is a change of.
+    #[must_use]
+    pub fn with_frame(mut self, frame: Arc<Frame>) -> Self {
+        self.frame = Some(frame);
+        self
+    }
+
+    /// The frame that the payload is a change of, if it is [one](Encoding::Delta).
+    pub fn frame(&self) -> Option<&Arc<Frame>> {
+        self.frame.as_ref()
+    }
+
+    /// The same record with a payload that can be read without a frame: what a store appends that keeps none.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode), if the payload is a change of a frame.
+    pub fn standing_alone(mut self) -> Result<Self> {
+        if self.payload()?.encoding == Encoding::Delta {
+            self.payload = Some(Payload::json(self.context_text()?));
+        }
+        self.frame = None;
+        Ok(self)
     }
 
     /// The whole record, outline included, as one self-describing sequence of bytes.
@@ -230,20 +207,35 @@ impl SnapshotRecord {
         (self.header.len() + self.payload.as_ref().map_or(0, |payload| payload.bytes.len())) as u64
     }
 
+    /// The context's JSON text, checked against its digest.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    pub fn context_text(&self) -> Result<Bytes> {
+        let name = |error: Error| {
+            error.hint("restore the record from a backup, or replay from another checkpoint").with("snapshot", self.meta.id())
+        };
+        let text = codec::frame::text(self.payload()?, self.frame.as_deref(), self.content.len).map_err(name)?;
+        if Content::of(&text) == self.content {
+            return Ok(text);
+        }
+        let is_frame = self.frame.as_ref().is_some_and(|frame| !frame.is_sound());
+        let message = if is_frame {
+            "the frame that the context is a change of is not what was stored"
+        } else {
+            "the stored context is not what was captured"
+        };
+        Err(name(Error::new(ErrorKind::Integrity, "decode snapshot").message(message)))
+    }
+
     /// Checks the context against its digest and gives the snapshot.
     ///
     /// # Errors
-    /// `Integrity`, naming the record, if the context is not what was sealed; `Invalid` if the record was read without it.
+    /// `Integrity`, naming the record, if the context is not what was sealed, or is a change of a frame that is missing or another;
+    /// `LimitExceeded` if it claims to be far larger than it could; `Invalid` if the record was read without it.
     pub fn decode(self) -> Result<Snapshot> {
-        let Some(payload) = self.payload else { return Err(self.lacks_payload()) };
-        let Payload { encoding: Encoding::Json, bytes } = payload;
-        if Content::of(&bytes) != self.content {
-            return Err(Error::new(ErrorKind::Integrity, "decode snapshot")
-                .message("the stored context is not what was captured")
-                .hint("restore the record from a backup, or replay from another checkpoint")
-                .with("snapshot", self.meta.id()));
-        }
-        Ok(Snapshot::new(self.meta, bytes, self.digest))
+        let text = self.context_text()?;
+        Ok(Snapshot::new(self.meta, text, self.digest))
     }
 }
 

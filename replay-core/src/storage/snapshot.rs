@@ -18,6 +18,16 @@ use crate::{Result, SagaId, SnapshotRecord};
 /// 5. An outcome that is unknown is reported as [`Retry::Ambiguous`](crate::Retry::Ambiguous).
 /// 6. Reads take no lock that blocks writers for the length of a listing.
 /// 7. Nothing that a user supplies becomes SQL, a path, a script or a key pattern.
+///
+/// # Payloads
+/// A store may encode the contexts that it is given as it likes, as long as the records that it returns decode to the same text;
+/// [`Encoder`](crate::Encoder) chooses an encoding. A record that is appended may come encoded, and with the
+/// [frame](crate::SnapshotRecord::frame) that its payload is a change of, as when it is copied from another store. There are two ways:
+/// - **With frames.** What `Encoder::encode` gives is stored, and its frame is put in the same atomic act unless the store has that frame
+///   for that saga already. Records are returned with their frame. A frame goes in the same atomic act as the last record that
+///   refers to it.
+/// - **Without.** What `Encoder::encode_alone` gives is stored, or the payload of
+///   [`standing_alone`](crate::SnapshotRecord::standing_alone).
 #[async_trait]
 pub trait SnapshotStorage: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What this store can do.

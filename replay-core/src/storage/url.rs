@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt};
 
-use crate::{Error, Namespace, Result};
+use crate::{Compression, Error, Namespace, Result};
 
 /// A store URL, taken apart: `sqlite:path/to/file.db?durability=normal&namespace=eu`.
 ///
@@ -74,6 +74,14 @@ impl StoreUrl {
     /// `Invalid` if it is not a namespace.
     pub fn take_namespace(&mut self) -> Result<Namespace> {
         self.take("namespace").map_or_else(|| Ok(Namespace::default()), Namespace::new)
+    }
+
+    /// Takes the option `compression` out: `off`, `zstd`, or a level as in `zstd:3`.
+    ///
+    /// # Errors
+    /// `Invalid` if it is none of these.
+    pub fn take_compression(&mut self) -> Result<Option<Compression>> {
+        self.take("compression").map(|word| word.parse()).transpose()
     }
 
     /// Refuses what no [`take`](StoreUrl::take) asked for.

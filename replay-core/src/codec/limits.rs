@@ -1,0 +1,19 @@
+//! What a decoder agrees to before it allocates anything.
+
+/// No text that is longer is encoded or decoded other than as it is.
+pub(super) const MAX_LEN: u64 = 1 << 30;
+
+/// A text of up to so many bytes may come from as few as one likes.
+const FREE: u64 = 1 << 20;
+
+/// Beyond that, a text has at most so many bytes for each encoded byte,
+const RATIO: u64 = 4096;
+
+/// and for each byte of the frame's text.
+const FRAME_RATIO: u64 = 16;
+
+/// Whether a text of `len` bytes may come from `encoded` bytes and a frame of `frame` bytes of text.
+pub(super) fn allow(len: u64, encoded: usize, frame: usize) -> bool {
+    let earned = (encoded as u64).saturating_mul(RATIO).saturating_add((frame as u64).saturating_mul(FRAME_RATIO));
+    len <= MAX_LEN && len <= earned.saturating_add(FREE)
+}
