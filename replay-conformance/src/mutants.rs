@@ -178,6 +178,14 @@ mutants! {
     CutsLargeContexts => "payloads::a_context_of_a_megabyte",
     /// Turns an empty context into `null`.
     EmptyContextIsNull => "payloads::a_context_may_be_empty_or_no_json_at_all",
+    /// Keeps the payload of a record that comes encoded, but not its frame.
+    LosesFrames => "frames::a_record_that_comes_encoded_is_kept_whole",
+    /// Removes a frame with the record that it was made from.
+    FrameGoesWithItsRecord => "frames::each_is_readable_without_the_first",
+    /// Removes a frame with any record that is a change of it.
+    FrameGoesWithAnyRecord => "frames::each_is_readable_alone",
+    /// Removes a frame with a saga, though another saga has the same one.
+    FramesAreSharedUncounted => "frames::a_saga_is_readable_though_another_like_it_is_gone",
     /// Keeps all namespaces in one.
     NamespacesLeak => "namespaces::one_saga_id_is_two_sagas",
     /// Joins namespace and id with a bare separator.

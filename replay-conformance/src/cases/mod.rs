@@ -25,6 +25,7 @@ mod concurrency;
 mod durability;
 mod expiry;
 mod filters;
+mod frames;
 mod heads;
 mod histories;
 mod ids;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         prune::CASES,
         expiry::CASES,
         payloads::CASES,
+        frames::CASES,
         namespaces::CASES,
         concurrency::CASES,
         histories::CASES,

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use replay_core::{
-    SagaStatus, SnapshotRecord,
+    Digest, SagaStatus, SnapshotRecord,
     storage::{PruneReport, PruneRequest, PruneScope},
 };
 
@@ -58,10 +58,21 @@ impl Reference {
             let ghost = saga.clone();
             world.ghosts.push(ghost);
         }
+        let frame_goes = |record: &SnapshotRecord| {
+            self.has(Mutant::FrameGoesWithAnyRecord)
+                || (self.has(Mutant::FrameGoesWithItsRecord) && record.payload().is_ok_and(|payload| payload.bytes.is_empty()))
+                || (self.has(Mutant::FramesAreSharedUncounted) && gone)
+        };
+        let frames: Vec<_> = saga.records.iter().filter(|record| goes(record) && frame_goes(record)).filter_map(digest_of_frame).collect();
         if gone {
             world.sagas.remove(key);
         } else {
             saga.records.retain(|record| !goes(record));
+        }
+        for record in world.sagas.values_mut().flat_map(|saga| &mut saga.records) {
+            if digest_of_frame(record).is_some_and(|digest| frames.contains(&digest)) {
+                *record = without_frame(record);
+            }
         }
     }
 
@@ -111,4 +122,15 @@ impl Reference {
             (_, until) => until.is_some_and(|until| until <= now),
         }
     }
+}
+
+fn digest_of_frame(record: &SnapshotRecord) -> Option<Digest> {
+    record.frame().map(|frame| frame.digest())
+}
+
+/// The record as a store has it that lost its frame.
+pub(super) fn without_frame(record: &SnapshotRecord) -> SnapshotRecord {
+    let bare =
+        record.payload().and_then(|payload| SnapshotRecord::from_parts(record.outline.clone(), record.header().clone(), payload.clone()));
+    bare.unwrap_or_else(|_| record.clone())
 }

@@ -8,7 +8,7 @@ use replay_core::{
     storage::{At, Capabilities, Order, PruneReport, PruneRequest, SagaQuery, SagaSummary, SnapshotQuery, SnapshotStorage, check_next},
 };
 
-use super::{Reference, Saga, World, begins_like};
+use super::{Reference, Saga, World, begins_like, prune::without_frame};
 use crate::Mutant;
 
 #[async_trait]
@@ -179,6 +179,9 @@ impl Reference {
     /// A record as it is kept.
     fn taken(&self, record: SnapshotRecord) -> SnapshotRecord {
         let Ok(payload) = record.payload() else { return record };
+        if self.has(Mutant::LosesFrames) {
+            return without_frame(&record);
+        }
         let bytes = payload.bytes.clone();
         let bytes = match self.bug {
             Some(Mutant::NormalisesContexts) => bytes.iter().copied().filter(|byte| *byte != b' ').collect(),

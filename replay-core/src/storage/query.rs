@@ -345,7 +345,8 @@ impl PruneRequest {
 pub struct PruneReport {
     /// How many records.
     pub records: u64,
-    /// The sum of their [`stored_len`](SnapshotRecord::stored_len), in bytes.
+    /// How many bytes of headers and encoded contexts, as the store keeps them: at most the sum of the
+    /// [`stored_len`](SnapshotRecord::stored_len) that they came with. Frames are not counted.
     pub bytes: u64,
     /// How many sagas are gone as a whole.
     pub sagas: u64,
