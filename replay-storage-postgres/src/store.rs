@@ -192,6 +192,7 @@ impl SnapshotStorage for Postgres {
     }
 
     async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()> {
+        let records = records.into_iter().map(SnapshotRecord::standing_alone).collect::<Result<_>>()?;
         append::append(&self.writer, records).await
     }
 

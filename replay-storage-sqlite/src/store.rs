@@ -154,6 +154,7 @@ impl SnapshotStorage for Sqlite {
         if records.is_empty() {
             return Ok(());
         }
+        let records = records.into_iter().map(SnapshotRecord::standing_alone).collect::<Result<Vec<_>>>()?;
         self.0.write("append", move |shared, session| append::append(session, shared.namespace(), &records)).await?
     }
 
