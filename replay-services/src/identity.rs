@@ -1,4 +1,4 @@
-//! Which process a process id means.
+//! Which process a process id means, and signals to it.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub fn is_alive(pid: u32, start: &str) -> bool {
 }
 
 /// The children of `pid` where the system lists them (Linux), else none.
-pub(crate) fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |child: &u32| {

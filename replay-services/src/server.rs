@@ -133,7 +133,7 @@ impl Server {
     pub fn restart(&self) -> Result<()> {
         self.each(|node| node.process().end())?;
         self.each(|node| node.restart(&self.folder))?;
-        self.each(Node::wait)
+        self.each(|node| node.wait_after_restart(&self.folder))
     }
 
     /// As [`kill`](Self::kill), but only node number `index` of a cluster, counted from 0.
@@ -158,7 +158,7 @@ impl Server {
         let node = &self.nodes[index];
         node.process().end()?;
         node.restart(&self.folder)?;
-        node.wait()
+        node.wait_after_restart(&self.folder)
     }
 
     fn each(&self, act: impl Fn(&Node) -> Result<()>) -> Result<()> {
@@ -199,6 +199,14 @@ impl Node {
         Ok(())
     }
 
+    /// Waits like [`wait`](Self::wait), and starts the process again as long as something that the killed one left is still in use.
+    fn wait_after_restart(&self, folder: &Folder) -> Result<()> {
+        wait::until(wait::ENDED, "the end of what a killed server left", || match self.wait() {
+            Err(error) if is_taken(&error) => self.restart(folder).map(|()| None),
+            outcome => outcome.map(Some),
+        })
+    }
+
     /// Waits until the server answers as one of its kind.
     fn wait(&self) -> Result<()> {
         let log = &self.launch.log;
@@ -218,7 +226,7 @@ impl Node {
 
 fn is_taken(error: &Error) -> bool {
     let text = error.to_string().to_ascii_lowercase();
-    text.contains("already in use") || text.contains("in use by another")
+    text.contains("already in use") || text.contains("still in use")
 }
 
 /// A file of `fixtures`, which lies beside this crate.

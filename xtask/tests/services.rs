@@ -193,17 +193,11 @@ fn even_sigkill_leaves_nothing() {
     let xtask = Xtask::new("sigkill");
     let (mut child, _) = running(&xtask);
     let servers = xtask.servers();
-    let command = children(child.id());
+    let command = identity::children(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
     xtask.assert_gone(&servers);
     until("the command is gone", || command.iter().all(|&pid| identity::start_of(pid).is_none()));
-}
-
-/// The children of a process, as `ps` knows them.
-fn children(pid: u32) -> Vec<u32> {
-    let output = Command::new("ps").args(["-o", "pid=", "--ppid", &pid.to_string()]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 #[test]

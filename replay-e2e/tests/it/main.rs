@@ -7,6 +7,7 @@ mod contention;
 mod crash;
 mod poison;
 mod replay;
+mod s3_server;
 mod simulation;
 mod takeover;
 
