@@ -9,7 +9,10 @@ CREATE TABLE definitions (
     UNIQUE (namespace, fingerprint)
 ) STRICT;
 
--- What of a saga seldom changes, and what it is found by.
+-- What of a saga seldom changes, and what it is found by. Its head is its newest record: a record that changes nothing here touches no
+-- other table than records.
+-- facets: a digest of what this row and saga_labels hold of the newest record, but the status.
+-- sequence: of the record that changed this row last. The newest record is never before it.
 CREATE TABLE sagas (
     saga_no    INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace  TEXT NOT NULL,
@@ -17,25 +20,14 @@ CREATE TABLE sagas (
     started_at INTEGER NOT NULL,
     status     INTEGER NOT NULL,
     name       TEXT NOT NULL,
-    origin     TEXT
+    origin     TEXT,
+    facets     INTEGER NOT NULL,
+    sequence   INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX sagas_by_id ON sagas (namespace, saga_id);
 CREATE INDEX sagas_by_start ON sagas (namespace, started_at, saga_id);
 CREATE INDEX sagas_by_status ON sagas (namespace, status, started_at, saga_id);
 CREATE INDEX sagas_by_origin ON sagas (namespace, origin, started_at, saga_id) WHERE origin IS NOT NULL;
-
--- What changes with every record; small rows without an index, so that the heads of many sagas share a page.
--- status and facets say what the tables sagas and saga_labels hold of the newest record, facets as a digest of everything but
--- the status: an append that changes neither touches no other table than this and records.
-CREATE TABLE heads (
-    saga_no    INTEGER PRIMARY KEY,
-    sequence   INTEGER NOT NULL,
-    digest     BLOB NOT NULL,
-    updated_at INTEGER NOT NULL,
-    step       TEXT,
-    status     INTEGER NOT NULL,
-    facets     INTEGER NOT NULL
-) STRICT;
 
 CREATE TABLE saga_labels (
     namespace  TEXT NOT NULL,
@@ -64,7 +56,7 @@ CREATE TABLE records (
     header          BLOB NOT NULL,
     context         ANY NOT NULL
 ) STRICT;
--- The fence is the row of heads, compared and changed in the transaction of each append; this index need not be unique.
+-- The fence is a comparison with the newest record within the transaction of each append; this index need not be unique.
 -- Positions by sequence, by step and, between two entries of the next index, by time, without a look at the wide rows.
 CREATE INDEX records_by_saga ON records (saga_no, sequence, created_at, next_key);
 -- Every 16th record is enough to come near an instant.

@@ -10,8 +10,8 @@ use replay_core::{
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::{
-    append::missing_head,
     error::during,
+    head::{NEWEST, missing_newest},
     row::{HEADER, RECORD, RecordRow, SEVERAL, step_key},
     store::Shared,
 };
@@ -36,23 +36,24 @@ pub(crate) fn load(shared: &Shared, connection: &Connection, saga: &SagaId, at: 
 }
 
 fn latest(shared: &Shared, connection: &Connection, saga: &SagaId) -> Result<Option<SnapshotRecord>> {
-    const SQL: &str = "SELECT r.sequence, r.definition_no, r.encoding, r.header, r.context
-        FROM sagas AS s CROSS JOIN heads AS h ON h.saga_no = s.saga_no
-        LEFT JOIN records AS r ON r.saga_no = h.saga_no AND r.sequence = h.sequence
-        WHERE s.namespace = :namespace AND s.saga_id = :saga_id";
+    let sql = format!(
+        "SELECT {RECORD} FROM sagas AS s
+         LEFT JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} AND r.sequence >= s.sequence
+         WHERE s.namespace = :namespace AND s.saga_id = :saga_id"
+    );
     let read = |row: &Row<'_>| match row.get_ref(0)? {
         rusqlite::types::ValueRef::Null => Ok(None),
         _ => RecordRow::read(row, 0).map(Some),
     };
     let row = connection
-        .prepare_cached(SQL)
+        .prepare_cached(&sql)
         .and_then(|mut select| {
             select.query_row(named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str() }, read).optional()
         })
         .map_err(during("load"))?;
     match row {
         None => Ok(None),
-        Some(None) => Err(missing_head(saga.as_str())),
+        Some(None) => Err(missing_newest(saga.as_str())),
         Some(Some(row)) => shared.record(connection, saga.as_str(), row).map(Some),
     }
 }

@@ -12,10 +12,11 @@ use replay_core::{
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::{
-    append::delete_labels,
     error::during,
+    head::{NEWEST, delete_labels},
     row::{self, RecordRow},
     store::Shared,
+    writer::Session,
 };
 
 const OPERATION: &str = "prune";
@@ -119,12 +120,12 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Doomed> {
     Ok(Doomed { record_no: row.get(0)?, saga_no: row.get(1)?, sequence: row.get(2)?, expired: row.get(3)?, bytes: row.get(4)? })
 }
 
-/// What decides in each pass, of the record `r`, the saga `s` and the head `h`, where `others` says which other records live on.
+/// What decides in each pass, of the record `r` and the saga `s`, where `others` says which other records live on.
 fn allowed(pass: Pass, others: &str) -> String {
     match pass {
-        Pass::Older => format!("r.sequence < h.sequence AND ({ENDED} OR {NOT_NEWEST_CHECKPOINT})"),
+        Pass::Older => format!("r.sequence < {NEWEST} AND ({ENDED} OR {NOT_NEWEST_CHECKPOINT})"),
         Pass::Newest => format!(
-            "r.sequence = h.sequence AND {ENDED}
+            "r.sequence = {NEWEST} AND {ENDED}
              AND NOT EXISTS (SELECT 1 FROM records AS o WHERE o.saga_no = r.saga_no AND o.sequence < r.sequence AND {others})"
         ),
     }
@@ -140,7 +141,7 @@ fn find_expired(
     let allowed = allowed(pass, "(o.retention_until IS NULL OR o.retention_until > :now)");
     let sql = format!(
         "SELECT {DOOMED} FROM records AS r INDEXED BY records_by_retention
-         CROSS JOIN sagas AS s ON s.saga_no = r.saga_no CROSS JOIN heads AS h ON h.saga_no = r.saga_no
+         CROSS JOIN sagas AS s ON s.saga_no = r.saga_no
          WHERE r.retention_until <= :now AND s.namespace = :namespace
            AND (r.retention_until, r.saga_no, r.sequence) > (:expired, :saga_no, :sequence) AND {allowed}
          ORDER BY r.retention_until, r.saga_no, r.sequence LIMIT :wanted"
@@ -166,18 +167,17 @@ fn find_surplus(
 ) -> rusqlite::Result<Vec<Doomed>> {
     let allowed = allowed(Pass::Older, "");
     let which = match saga {
-        Some(_) => "h.saga_no = (SELECT saga_no FROM sagas WHERE namespace = :namespace AND saga_id = :saga)",
-        None => ":saga IS NULL AND h.saga_no >= :saga_no",
+        Some(_) => "s.saga_id = :saga",
+        None => ":saga IS NULL AND s.saga_no >= :saga_no",
     };
-    // A saga has at most as many records as its newest sequence says, so most are passed over with a look at the head.
+    // A saga has at most as many records as its newest sequence says, so most are passed over with one look into the index.
     let sql = format!(
-        "SELECT {DOOMED} FROM heads AS h CROSS JOIN sagas AS s ON s.saga_no = h.saga_no
-         CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = h.saga_no
-         WHERE {which} AND h.sequence > :keep AND s.namespace = :namespace
+        "SELECT {DOOMED} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
+         WHERE {which} AND {NEWEST} > :keep AND s.namespace = :namespace
            AND r.sequence < (SELECT k.sequence FROM records AS k INDEXED BY records_by_saga
-               WHERE k.saga_no = h.saga_no ORDER BY k.sequence DESC LIMIT 1 OFFSET :keep - 1)
+               WHERE k.saga_no = s.saga_no ORDER BY k.sequence DESC LIMIT 1 OFFSET :keep - 1)
            AND (r.saga_no, r.sequence) > (:saga_no, :sequence) AND {allowed}
-         ORDER BY h.saga_no, r.sequence LIMIT :wanted"
+         ORDER BY s.saga_no, r.sequence LIMIT :wanted"
     );
     let keep = i64::try_from(keep.max(1)).unwrap_or(i64::MAX);
     let (saga_no, sequence) = after.map_or((0, 0), |last| (last.saga_no, last.sequence));
@@ -201,8 +201,7 @@ fn find_one(
     let (None, Ok(sequence)) = (after, i64::try_from(sequence)) else { return Ok(Vec::new()) };
     let allowed = allowed(pass, "TRUE");
     let sql = format!(
-        "SELECT {DOOMED} FROM sagas AS s CROSS JOIN heads AS h ON h.saga_no = s.saga_no
-         CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
+        "SELECT {DOOMED} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
          WHERE s.namespace = :namespace AND s.saga_id = :saga AND r.sequence = :sequence AND {allowed}"
     );
     connection
@@ -220,7 +219,7 @@ async fn remove(shared: &Arc<Shared>, found: Vec<Doomed>, pass: Pass) -> Result<
         .write(OPERATION, move |shared, session| {
             let mut removed = Vec::with_capacity(found.len());
             for doomed in &found {
-                if remove_record(session.connection(), shared.namespace(), doomed, pass)? {
+                if remove_record(session, shared.namespace(), doomed, pass)? {
                     removed.push(*doomed);
                 }
             }
@@ -229,15 +228,16 @@ async fn remove(shared: &Arc<Shared>, found: Vec<Doomed>, pass: Pass) -> Result<
         .await
 }
 
-fn remove_record(connection: &Connection, namespace: &str, doomed: &Doomed, pass: Pass) -> Result<bool> {
+fn remove_record(session: &mut Session, namespace: &str, doomed: &Doomed, pass: Pass) -> Result<bool> {
     let failed = during(OPERATION);
     // The row's number may have been given again, the saga's and the sequence never are.
     let sql = format!(
-        "SELECT 1 FROM records AS r CROSS JOIN sagas AS s ON s.saga_no = r.saga_no CROSS JOIN heads AS h ON h.saga_no = r.saga_no
+        "SELECT 1 FROM records AS r CROSS JOIN sagas AS s ON s.saga_no = r.saga_no
          WHERE r.record_no = ?1 AND r.saga_no = ?2 AND r.sequence = ?3 AND {}",
         allowed(pass, "TRUE")
     );
-    let may_go = connection
+    let may_go = session
+        .connection()
         .prepare_cached(&sql)
         .and_then(|mut select| select.exists((doomed.record_no, doomed.saga_no, doomed.sequence)))
         .map_err(failed)?;
@@ -245,9 +245,10 @@ fn remove_record(connection: &Connection, namespace: &str, doomed: &Doomed, pass
         return Ok(false);
     }
     if pass == Pass::Newest {
-        unlink(connection, namespace, doomed.saga_no)?;
+        unlink(session, namespace, doomed.saga_no)?;
     }
-    connection
+    session
+        .connection()
         .prepare_cached("DELETE FROM records WHERE record_no = ?1")
         .and_then(|mut delete| delete.execute([doomed.record_no]))
         .map_err(failed)?;
@@ -255,12 +256,13 @@ fn remove_record(connection: &Connection, namespace: &str, doomed: &Doomed, pass
 }
 
 /// Takes a saga out of everything that it is found by. Its records stay behind.
-fn unlink(connection: &Connection, namespace: &str, saga_no: i64) -> Result<()> {
+fn unlink(session: &mut Session, namespace: &str, saga_no: i64) -> Result<()> {
     let failed = during(OPERATION);
+    let connection = session.connection();
     let found = connection
         .prepare_cached(&format!(
-            "SELECT s.saga_id, s.started_at, {} FROM sagas AS s CROSS JOIN heads AS h ON h.saga_no = s.saga_no
-             CROSS JOIN records AS r ON r.saga_no = h.saga_no AND r.sequence = h.sequence WHERE s.saga_no = ?1",
+            "SELECT s.saga_id, s.started_at, {} FROM sagas AS s
+             CROSS JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} WHERE s.saga_no = ?1",
             row::RECORD
         ))
         .and_then(|mut select| {
@@ -274,9 +276,8 @@ fn unlink(connection: &Connection, namespace: &str, saga_no: i64) -> Result<()> 
             delete_labels(connection, namespace, started_at, &newest).map_err(failed)?;
         }
     }
-    let delete = |sql| connection.prepare_cached(sql).and_then(|mut delete| delete.execute([saga_no])).map_err(failed);
-    delete("DELETE FROM heads WHERE saga_no = ?1")?;
-    delete("DELETE FROM sagas WHERE saga_no = ?1")?;
+    connection.prepare_cached("DELETE FROM sagas WHERE saga_no = ?1").and_then(|mut delete| delete.execute([saga_no])).map_err(failed)?;
+    session.forget_heads();
     Ok(())
 }
 
@@ -307,7 +308,7 @@ async fn remove_saga(shared: &Arc<Shared>, saga: String, dry_run: bool) -> Resul
     // The saga is gone at once; its rows follow a few at a time.
     shared
         .write(OPERATION, move |shared, session| {
-            unlink(session.connection(), shared.namespace(), saga_no)?;
+            unlink(session, shared.namespace(), saga_no)?;
             discard(session.connection(), Garbage::Saga, saga_no).map_err(during(OPERATION))
         })
         .await?;

@@ -11,8 +11,8 @@ use replay_core::{
 use rusqlite::{Connection, Row, params_from_iter, types::Value};
 
 use crate::{
-    append::missing_head,
     error::during,
+    head::{NEWEST, missing_newest},
     history::{ceil_micros, flatten},
     row::RecordRow,
     store::Shared,
@@ -95,7 +95,7 @@ impl Head {
     }
 
     fn summary(self, shared: &Shared, connection: &Connection) -> Result<SagaSummary> {
-        let row = self.record.ok_or_else(|| missing_head(&self.saga_id))?;
+        let row = self.record.ok_or_else(|| missing_newest(&self.saga_id))?;
         let record = shared.record(connection, &self.saga_id, row)?;
         Ok(SagaSummary::of(record.meta(), DateTime::from_timestamp_micros(self.started_at).unwrap_or_default()))
     }
@@ -179,8 +179,8 @@ impl Select {
         let mut select = Self {
             sql: format!(
                 "SELECT s.saga_id, s.started_at, r.sequence, r.definition_no, r.encoding, r.header
-                 FROM {} CROSS JOIN heads AS h ON h.saga_no = s.saga_no
-                 LEFT JOIN records AS r ON r.saga_no = h.saga_no AND r.sequence = h.sequence WHERE",
+                 FROM {} LEFT JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} AND r.sequence >= s.sequence
+                 WHERE",
                 way.from()
             ),
             values: Vec::new(),
@@ -232,14 +232,11 @@ impl Select {
                 self.push(" AND s.saga_id < ?", [end.into()]);
             }
         }
-        if let Some(step) = &query.step {
-            self.push(" AND h.step = ?", [step.clone().into()]);
-        }
         if let Some(from) = query.updated.from {
-            self.push(" AND h.updated_at >= ?", [ceil_micros(from).into()]);
+            self.push(" AND r.created_at >= ?", [ceil_micros(from).into()]);
         }
         if let Some(until) = query.updated.until {
-            self.push(" AND h.updated_at < ?", [ceil_micros(until).into()]);
+            self.push(" AND r.created_at < ?", [ceil_micros(until).into()]);
         }
     }
 

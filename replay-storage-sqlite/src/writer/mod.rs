@@ -2,32 +2,36 @@
 //!
 //! A caller puts its job into the queue. If nobody leads, it becomes the leader and commits what is queued on its own thread, which
 //! costs no hop to another one. What queued up meanwhile is committed by a task of its own, group after group, until the queue is
-//! empty. So a single saga pays one transaction and nothing else, and many share their syncs.
+//! empty. If there is a crowd, a thread that does nothing but commit takes over, so that callers that have their answer go on while the
+//! next group is written. So a single saga pays one transaction and nothing else, and many share their syncs.
 //!
 //! Whoever leads holds a [`Leadership`]. It is given back when it is dropped, wherever that happens, so neither a caller that
 //! goes away nor a panic leaves the queue without a leader.
 
 mod job;
+mod lead;
 mod session;
+mod thread;
 
 use std::{
     collections::VecDeque,
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use replay_core::Result;
 use rusqlite::Connection;
-use tokio::runtime::Handle;
 
 use job::{Job, Work, interrupted};
+use lead::Leadership;
 use session::Outcome;
 pub(crate) use session::Session;
+use thread::Committer;
 
 /// At most this many jobs share a transaction, so that the first of them does not wait for too many others.
 const GROUP: usize = 512;
@@ -38,23 +42,44 @@ const SHORT: Duration = Duration::from_millis(2);
 /// After a group of several, this many further commits look for company before they begin.
 const SOCIABLE: u32 = 32;
 
+/// When so many write at once, half of them make a group, and a thread of its own commits it. Fewer share one sync, which counts for
+/// more than that the others could go on meanwhile.
+const CROWD: usize = 32;
+
 /// A caller that was alone so far looks for company once in so many commits.
 const PROBE: u32 = 8;
+
+/// However long the last commit took, no group waits longer than this for company.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A queue of writes and the connection that does them.
 pub(crate) struct Writer {
     queue: Mutex<Queue>,
+    /// Told when as many jobs are queued as the committing thread waits for.
+    company: Condvar,
     session: Mutex<Session>,
     patience: Duration,
+    committer: Arc<Committer>,
     /// Counts down from [`SOCIABLE`] since the last group of several.
     sociable: AtomicU32,
     alone: AtomicU32,
+    /// Whether a crowd wrote of late, so that whoever comes next leaves it to the committing thread at once.
+    crowded: AtomicBool,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Box<dyn Job>>,
     led: bool,
+    /// How many jobs the committing thread waits for, while it does.
+    wanted: Option<usize>,
+}
+
+/// How the last group went, which says what to expect of the next.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    jobs: usize,
+    took: Duration,
 }
 
 impl Writer {
@@ -63,10 +88,13 @@ impl Writer {
         connection.busy_timeout(SHORT.min(patience))?;
         Ok(Arc::new(Self {
             queue: Mutex::default(),
+            company: Condvar::new(),
             session: Mutex::new(Session::new(connection)),
             patience,
+            committer: Arc::default(),
             sociable: AtomicU32::new(0),
             alone: AtomicU32::new(0),
+            crowded: AtomicBool::new(false),
         }))
     }
 
@@ -91,11 +119,16 @@ impl Writer {
     fn enter(self: &Arc<Self>, job: Box<dyn Job>) -> Option<Leadership> {
         let mut queue = self.queue.lock();
         queue.jobs.push_back(job);
+        if queue.wanted.is_some_and(|wanted| queue.jobs.len() >= wanted) {
+            queue.wanted = None;
+            self.company.notify_one();
+        }
         let leads = !std::mem::replace(&mut queue.led, true);
-        leads.then(|| Leadership { writer: Some(self.clone()), detached: false })
+        leads.then(|| Leadership::new(self.clone()))
     }
 
-    /// Lets tasks that are ready put their jobs into the queue, as long as some do.
+    /// Lets tasks that are ready put their jobs into the queue, as long as some do. If nobody did of late, only once in a while: on a
+    /// runtime of one thread nobody else could ever queue up.
     async fn gather(&self) {
         let sociable = self.sociable.load(Ordering::Relaxed) > 0;
         if !sociable && !self.alone.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROBE) {
@@ -112,26 +145,27 @@ impl Writer {
         }
     }
 
-    /// Commits one group on this thread.
+    /// Commits one group on this thread and says how many jobs it had.
     ///
     /// # Errors
     /// The failure if another process writes; the jobs are back in the queue.
-    fn commit_group(&self, session: &mut Session) -> Result<(), rusqlite::Error> {
+    fn commit_group(&self, session: &mut Session) -> Result<usize, rusqlite::Error> {
         let jobs: Vec<_> = {
             let mut queue = self.queue.lock();
             let count = queue.jobs.len().min(GROUP);
             queue.jobs.drain(..count).collect()
         };
-        if jobs.is_empty() {
-            return Ok(());
+        let count = jobs.len();
+        match count {
+            0 => return Ok(0),
+            1 => _ = self.sociable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)),
+            _ => self.sociable.store(SOCIABLE, Ordering::Relaxed),
         }
-        if jobs.len() > 1 {
-            self.sociable.store(SOCIABLE, Ordering::Relaxed);
-        } else {
-            let _ = self.sociable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if count >= CROWD {
+            self.crowded.store(true, Ordering::Relaxed);
         }
         match session.commit(jobs) {
-            Outcome::Settled => Ok(()),
+            Outcome::Settled => Ok(count),
             Outcome::Busy(jobs, failure) => {
                 let mut queue = self.queue.lock();
                 jobs.into_iter().rev().for_each(|job| queue.jobs.push_front(job));
@@ -140,114 +174,48 @@ impl Writer {
         }
     }
 
-    /// Commits until the queue is empty, waiting for other processes as long as the store allows.
+    /// Commits until the queue is empty, waiting for other processes as long as the store allows. Only for threads that may block.
     fn drain(&self) {
         let mut session = self.session.lock();
         // Should this fail, the wait is short instead of long.
         let _ = session.set_patience(self.patience);
-        while !self.queue.lock().jobs.is_empty() {
-            if let Err(failure) = self.commit_group(&mut session) {
-                let jobs = std::mem::take(&mut self.queue.lock().jobs);
-                session::give_up(jobs.into(), &failure);
+        let mut pace = Pace::default();
+        while self.await_company(pace) {
+            let start = Instant::now();
+            match self.commit_group(&mut session) {
+                Ok(jobs) => pace = Pace { jobs, took: start.elapsed() },
+                Err(failure) => {
+                    let jobs = std::mem::take(&mut self.queue.lock().jobs);
+                    session::give_up(jobs.into(), &failure);
+                }
             }
         }
         let _ = session.set_patience(SHORT.min(self.patience));
+    }
+
+    /// Waits until a group is worth its sync, and says whether anything is queued.
+    ///
+    /// Those that got their answer just now and those that are queued already are everybody who writes at present. Half of a crowd
+    /// makes a group: while it is committed, the other half does what it does between two writes. Whoever does not come back within
+    /// half the time of a commit is not waited for.
+    fn await_company(&self, last: Pace) -> bool {
+        let mut queue = self.queue.lock();
+        let present = (last.jobs + queue.jobs.len()).min(GROUP);
+        let is_crowd = present >= CROWD;
+        self.crowded.store(is_crowd, Ordering::Relaxed);
+        let wanted = if is_crowd { present / 2 } else { present };
+        if queue.jobs.len() < wanted {
+            queue.wanted = Some(wanted);
+            let until = Instant::now() + (last.took / 2).min(LONGEST_PAUSE);
+            while queue.wanted.is_some() && !self.company.wait_until(&mut queue, until).timed_out() {}
+            queue.wanted = None;
+        }
+        !queue.jobs.is_empty()
     }
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("patience", &self.patience).finish_non_exhaustive()
-    }
-}
-
-/// The duty to commit what is queued until nothing is left.
-struct Leadership {
-    /// Taken out when the duty is over.
-    writer: Option<Arc<Writer>>,
-    /// Whether it left its first caller, so that there is nobody else to leave it to.
-    detached: bool,
-}
-
-impl Leadership {
-    /// Commits the first group here; what queued up meanwhile is left to a task of its own.
-    async fn lead_once(mut self) {
-        let Some(writer) = self.writer.clone() else { return };
-        writer.gather().await;
-        let done = writer.commit_group(&mut writer.session.lock());
-        if !self.resign() {
-            self.continue_elsewhere(done.is_err());
-        }
-    }
-
-    async fn lead_on(mut self) {
-        let Some(writer) = self.writer.clone() else { return };
-        loop {
-            tokio::task::yield_now().await;
-            writer.gather().await;
-            let done = writer.commit_group(&mut writer.session.lock());
-            if self.resign() {
-                return;
-            }
-            if done.is_err() {
-                return self.continue_elsewhere(true);
-            }
-        }
-    }
-
-    /// Gives the leadership back if nothing is queued, and says so.
-    fn resign(&mut self) -> bool {
-        let Some(writer) = &self.writer else { return true };
-        let mut queue = writer.queue.lock();
-        if !queue.jobs.is_empty() {
-            return false;
-        }
-        queue.led = false;
-        drop(queue);
-        self.writer = None;
-        true
-    }
-
-    /// Leaves it to a task, or to a thread that may block if another process must be waited for.
-    fn continue_elsewhere(mut self, must_wait: bool) {
-        // Without a runtime it is done here, by `drop`.
-        let Ok(runtime) = Handle::try_current() else { return };
-        self.detached = true;
-        if must_wait {
-            runtime.spawn_blocking(move || drop(self));
-        } else {
-            runtime.spawn(self.lead_on());
-        }
-    }
-}
-
-impl Drop for Leadership {
-    fn drop(&mut self) {
-        if self.resign() {
-            return;
-        }
-        let Some(writer) = self.writer.take() else { return };
-        if std::thread::panicking() {
-            // Whoever waits is told that the outcome is unknown.
-            let jobs = {
-                let mut queue = writer.queue.lock();
-                queue.led = false;
-                std::mem::take(&mut queue.jobs)
-            };
-            drop(jobs);
-            return;
-        }
-        let mut heir = Self { writer: Some(writer), detached: true };
-        match Handle::try_current() {
-            Ok(runtime) if !self.detached => drop(runtime.spawn(heir.lead_on())),
-            // The runtime is ending, or there is none.
-            _ => {
-                while !heir.resign() {
-                    if let Some(writer) = &heir.writer {
-                        writer.drain();
-                    }
-                }
-            }
-        }
     }
 }

@@ -6,7 +6,10 @@ use replay_core::{Digest, Outline, Result, SagaId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::job::Job;
-use crate::error::{Stage, classify, during, is_busy};
+use crate::{
+    error::{Stage, classify, during, is_busy},
+    head::Head,
+};
 
 /// Beyond this many entries a memory is emptied: it only saves lookups.
 const REMEMBERED: usize = 16_384;
@@ -14,7 +17,10 @@ const REMEMBERED: usize = 16_384;
 /// The writing connection of one namespace.
 pub(crate) struct Session {
     connection: Connection,
-    sagas: Memory<SagaId>,
+    /// As they are in the file, or in the open transaction. It is emptied when that is undone and when others changed the file.
+    heads: HashMap<SagaId, Head>,
+    /// What SQLite calls the version of the file: it changes with each commit of another connection, and with no own one.
+    version: Option<i64>,
     definitions: Memory<Digest>,
 }
 
@@ -28,7 +34,7 @@ pub(super) enum Outcome {
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, sagas: Memory::default(), definitions: Memory::default() }
+        Self { connection, heads: HashMap::new(), version: None, definitions: Memory::default() }
     }
 
     /// The connection, inside the transaction.
@@ -77,14 +83,26 @@ impl Session {
             // A panic left it open.
             self.roll_back();
         }
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let looked = self.connection.prepare_cached("PRAGMA data_version").and_then(|mut look| look.query_row([], |row| row.get(0)));
+        match looked {
+            Ok(version) if self.version == Some(version) => {}
+            Ok(version) => {
+                self.heads.clear();
+                self.version = Some(version);
+            }
+            Err(failure) => {
+                self.roll_back();
+                return Err(failure);
+            }
+        }
+        Ok(())
     }
 
     fn end(&mut self) -> rusqlite::Result<()> {
         let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         match committed {
             Ok(_) => {
-                self.sagas.keep();
                 self.definitions.keep();
                 Ok(())
             }
@@ -96,7 +114,7 @@ impl Session {
     }
 
     fn roll_back(&mut self) {
-        self.sagas.forget();
+        self.heads.clear();
         self.definitions.forget();
         if !self.connection.is_autocommit() {
             // SQLite rolls back by itself where this fails.
@@ -109,29 +127,26 @@ impl Session {
         self.connection.busy_timeout(patience)
     }
 
-    /// The number of a saga as this process remembers it. The saga may be gone; its number is never given again.
-    pub(crate) fn remembered_saga(&self, saga: &SagaId) -> Option<i64> {
-        self.sagas.get(saga)
+    /// A saga's head, if it is known.
+    pub(crate) fn head(&self, saga: &SagaId) -> Option<Head> {
+        self.heads.get(saga).copied()
     }
 
-    /// The number of a saga, or none if it does not exist.
-    pub(crate) fn find_saga(&mut self, namespace: &str, saga: &SagaId) -> Result<Option<i64>> {
-        let found = self
-            .connection
-            .prepare_cached("SELECT saga_no FROM sagas WHERE namespace = :namespace AND saga_id = :saga_id")
-            .and_then(|mut select| {
-                select.query_row(named_params! { ":namespace": namespace, ":saga_id": saga.as_str() }, |row| row.get(0)).optional()
-            })
-            .map_err(during("append"))?;
-        if let Some(number) = found {
-            self.remember_saga(saga, number);
+    /// Remembers a head that the open transaction makes.
+    pub(crate) fn learn_head(&mut self, saga: &SagaId, head: Head) {
+        if let Some(known) = self.heads.get_mut(saga) {
+            *known = head;
+            return;
         }
-        Ok(found)
+        if self.heads.len() >= REMEMBERED {
+            self.heads.clear();
+        }
+        self.heads.insert(saga.clone(), head);
     }
 
-    /// Remembers a saga's number once the transaction is committed.
-    pub(crate) fn remember_saga(&mut self, saga: &SagaId, number: i64) {
-        self.sagas.learn(saga.clone(), number);
+    /// To be called by whatever but an append changes which record is a saga's newest.
+    pub(crate) fn forget_heads(&mut self) {
+        self.heads.clear();
     }
 
     /// The number of a definition's outline, which is stored if it is new.

@@ -1,13 +1,14 @@
 //! What SQL sees of a store.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use replay_core::{
-    ErrorKind,
-    storage::{At, SnapshotStorage},
+    Digest, ErrorKind, SagaStatus, SnapshotMeta, SnapshotRecord,
+    storage::{At, PruneRequest, PruneScope, SagaQuery, SnapshotStorage},
 };
 use rusqlite::Connection;
 
-use crate::support::{append_up_to, fresh, id, newest, next_record, record};
+use crate::support::{append_up_to, fresh, id, newest, next_record, open, record, record_after};
 
 #[tokio::test]
 async fn a_context_is_queried_with_plain_sql() {
@@ -70,15 +71,49 @@ async fn rows_that_changed_places_are_noticed() {
     let error = store.load(&id("a"), At::Sequence(1)).await.unwrap_err();
     assert_eq!((error.kind(), error.fact("snapshot")), (ErrorKind::Integrity, Some("a@1")), "{error}");
 
-    swap("UPDATE records SET sequence = 7 WHERE saga_no = 2 AND sequence = 2; UPDATE heads SET sequence = 7 WHERE saga_no = 2");
+    swap("UPDATE records SET sequence = 7 WHERE saga_no = 2 AND sequence = 2");
     let error = store.load(&id("b"), At::Latest).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
 }
 
 #[tokio::test]
-async fn a_newest_record_that_vanished_is_noticed() {
+async fn a_newest_record_that_vanished_from_a_saga_that_ended_is_noticed() {
     let (_folder, path, store) = fresh().await;
     append_up_to(&store, "a", 2).await;
-    Connection::open(&path).unwrap().execute_batch("DELETE FROM records WHERE sequence = 2").unwrap();
+    let before = record("a", 2);
+    let mut meta = SnapshotMeta::clone(before.meta());
+    (meta.sequence, meta.prev_digest, meta.status) = (3, before.digest(), SagaStatus::Completed);
+    let end = SnapshotRecord::seal(meta, "{}".into());
+    store.append(vec![end.clone()]).await.unwrap();
+    Connection::open(&path).unwrap().execute_batch("DELETE FROM records WHERE sequence = 3").unwrap();
     assert_eq!(store.load(&id("a"), At::Latest).await.unwrap_err().kind(), ErrorKind::Integrity);
+    assert_eq!(store.append(vec![end]).await.unwrap_err().kind(), ErrorKind::Integrity);
+    let listed: Result<Vec<_>, _> = store.sagas(SagaQuery::default()).try_collect().await;
+    assert_eq!(listed.unwrap_err().kind(), ErrorKind::Integrity);
+}
+
+/// What a process remembers of a saga's head is good only as long as no other connection changes the file.
+#[tokio::test]
+async fn appends_of_two_handles_in_turn_see_each_other() {
+    let (_folder, path, store) = fresh().await;
+    let other = open(&path).await;
+    for sequence in 1..=20 {
+        let (first, second) = if sequence % 2 == 0 { (&store, &other) } else { (&other, &store) };
+        first.append(vec![record("a", sequence)]).await.unwrap();
+        second.append(vec![record("a", sequence)]).await.unwrap();
+        let stale = record_after(Digest::ZERO, "a", sequence, "{}");
+        assert_eq!(second.append(vec![stale]).await.unwrap_err().kind(), ErrorKind::Conflict);
+    }
+    assert_eq!(newest(&store, "a").await, 20);
+}
+
+/// A saga that was removed and begun anew has another head, also for the process that knew the old one.
+#[tokio::test]
+async fn a_removed_saga_begins_anew() {
+    let (_folder, _path, store) = fresh().await;
+    append_up_to(&store, "a", 3).await;
+    store.prune(PruneRequest::new(PruneScope::Saga(id("a")))).await.unwrap();
+    assert_eq!(store.append(vec![record("a", 4)]).await.unwrap_err().kind(), ErrorKind::Conflict);
+    append_up_to(&store, "a", 2).await;
+    assert_eq!(newest(&store, "a").await, 2);
 }
