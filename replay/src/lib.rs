@@ -13,6 +13,10 @@ pub use replay_storage_memory as memory;
 #[cfg(feature = "redis")]
 pub use replay_storage_redis as redis;
 
+/// The store in an S3 bucket: `s3://bucket/prefix`.
+#[cfg(feature = "s3")]
+pub use replay_storage_s3 as s3;
+
 /// The embedded store: `sqlite:path/to/file.db`.
 #[cfg(feature = "sqlite")]
 pub use replay_storage_sqlite as sqlite;

@@ -16,6 +16,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("rediss+sentinel", "redis"),
     ("redis+cluster", "redis"),
     ("rediss+cluster", "redis"),
+    ("s3", "s3"),
     ("sqlite", "sqlite"),
 ];
 
@@ -55,6 +56,8 @@ impl Default for Backends {
                 backends.register(scheme, |url| async { Ok(replay_storage_redis::Redis::open_url(url).await?.into_store()) })
             },
         );
+        #[cfg(feature = "s3")]
+        let backends = backends.register("s3", |url| async { Ok(replay_storage_s3::S3::open_url(url).await?.into_store()) });
         #[cfg(feature = "sqlite")]
         let backends = backends.register("sqlite", |url| async { Ok(replay_storage_sqlite::Sqlite::open_url(url).await?.into_store()) });
         backends

@@ -76,4 +76,6 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Check that the store can be opened, written and read
     Doctor,
+    /// Print the lifecycle rules that the bucket of an S3 store should have, as JSON for the AWS tools
+    Lifecycle,
 }

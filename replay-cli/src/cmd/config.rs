@@ -1,7 +1,7 @@
 use futures::TryStreamExt;
 use replay::{
     Error, Result, Store,
-    storage::{If, SagaQuery, SagaSummary},
+    storage::{If, SagaQuery, SagaSummary, StoreUrl},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -13,6 +13,7 @@ use crate::{
     output::{
         Answer, Table,
         table::{painted, plain},
+        write_all,
     },
 };
 
@@ -20,7 +21,18 @@ pub(super) async fn run(app: &App, command: ConfigCommand) -> Result<Exit> {
     match command {
         ConfigCommand::Show => show(app),
         ConfigCommand::Doctor => doctor(app).await,
+        ConfigCommand::Lifecycle => lifecycle(app),
     }
+}
+
+fn lifecycle(app: &App) -> Result<Exit> {
+    let url = StoreUrl::parse(&app.settings.storage_url.value)?;
+    if url.scheme() != "s3" {
+        return Err(Error::invalid("print lifecycle", format!("a {} store has no bucket", url.scheme()))
+            .hint("name the store with --storage-url s3://bucket/prefix"));
+    }
+    write_all(&format!("{}\n", replay::s3::S3::lifecycle(url)?))?;
+    Ok(Exit::Ok)
 }
 
 #[derive(Debug, Serialize)]

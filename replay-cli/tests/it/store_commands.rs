@@ -203,3 +203,12 @@ fn the_store_by_default_is_made_when_it_is_first_looked_at() {
     let ran: Ran = world.command(&["sagas", "-o", "ids"]).env_remove("REPLAY_STORAGE_URL").output().unwrap().into();
     assert_eq!(ran.exits(0).stdout, "");
 }
+
+#[test]
+fn the_lifecycle_of_a_bucket_is_printed_without_asking_a_server() {
+    let world = World::new();
+    let printed = world.run(&["config", "lifecycle", "--storage-url", "s3://bucket/orders?region=eu-west-1"]).exits(0).stdout;
+    let rules: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(rules["Rules"][0]["Filter"]["Prefix"], "orders/");
+    world.run(&["config", "lifecycle"]).exits(2).says(&["s3://bucket"]);
+}

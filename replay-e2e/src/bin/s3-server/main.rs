@@ -24,6 +24,10 @@ use s3s::{
 use s3s_fs::FileSystem;
 use tokio::{net::TcpListener, sync::RwLock};
 
+mod tagged;
+
+use tagged::Tagged;
+
 const USAGE: &str = "usage: s3-server --dir DIR --port PORT [--strip-conditions]";
 /// More than any test sends.
 const MAX_BODY_BYTES: usize = 256 << 20;
@@ -65,7 +69,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse(env::args().skip(1))?;
     let key = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
-    let mut builder = S3ServiceBuilder::new(FileSystem::new(&arguments.dir).map_err(|error| format!("{error:?}"))?);
+    let mut builder = S3ServiceBuilder::new(Tagged::new(FileSystem::new(&arguments.dir).map_err(|error| format!("{error:?}"))?));
     builder.set_auth(SimpleAuth::from_single(key("REPLAY_S3_ACCESS_KEY")?, key("REPLAY_S3_SECRET_KEY")?));
     builder.set_access(Access { dir: arguments.dir, strip_conditions: arguments.strip_conditions });
     let server = Server { service: builder.build(), turn: Arc::default() };
