@@ -140,7 +140,8 @@ impl RedisBuilder {
     }
 
     fn target(&self) -> Result<Target> {
-        let failed = |error: RedisError| Failure { error, sent: false, connecting: true }.into_error(OPERATION, Effect::Read);
+        let failed =
+            |error: RedisError| Failure { error, sent: false, connecting: true, is_cluster: false }.into_error(OPERATION, Effect::Read);
         if self.wait_replicas > 0 && self.address.topology == Topology::Cluster {
             return Err(Error::invalid(OPERATION, "a cluster cannot wait for replicas with each write")
                 .hint("leave `wait_replicas` out, or set `min-replicas-to-write` on the servers"));

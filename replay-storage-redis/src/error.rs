@@ -1,6 +1,6 @@
 //! The driver's errors as errors with advice, by their codes; texts are never read.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, sync::Arc};
 
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind as Server};
 use replay_core::{Error, ErrorKind, Retry};
@@ -24,18 +24,24 @@ pub(crate) struct Failure {
     pub(crate) sent: bool,
     /// Whether it failed while a connection was being set up.
     pub(crate) connecting: bool,
+    /// Whether it is a cluster, of which the driver knows the nodes.
+    pub(crate) is_cluster: bool,
 }
 
 impl Failure {
     /// The error for a failure of `operation`.
     pub(crate) fn into_error(self, operation: &'static str, effect: Effect) -> Error {
         let error = classify(operation, &self);
-        let error =
-            if self.sent && effect != Effect::Read && self.error.kind() == Kind::Io { error.retry(Retry::Ambiguous) } else { error };
+        let error = if effect != Effect::Read && self.is_unknown() { error.retry(Retry::Ambiguous) } else { error };
         error.caused_by(self.error)
     }
 
-    /// Whether the same call may succeed in a moment, and the server has surely not carried it out.
+    /// Whether the server may have carried it out. The driver of a cluster repeats what it has lost, and tells of the last failure only.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.sent && (self.error.kind() == Kind::Io || (self.is_cluster && self.passes()))
+    }
+
+    /// Whether the same call may succeed in a moment, and this answer does not mean that it was carried out.
     pub(crate) fn passes(&self) -> bool {
         if self.sent && self.error.kind() == Kind::Io {
             return false;
@@ -44,6 +50,7 @@ impl Failure {
         match self.error.kind() {
             Kind::Io => is_refused(&self.error),
             Kind::ClusterConnectionNotFound => true,
+            Kind::Server(Server::Moved | Server::Ask) => self.is_cluster,
             Kind::Server(kind) => matches!(kind, Server::BusyLoading | Server::TryAgain | Server::ClusterDown | Server::MasterDown),
             _ => false,
         }
@@ -52,8 +59,8 @@ impl Failure {
 
 /// The error in TLS that a failure comes from, if it does.
 fn tls(error: &RedisError) -> Option<&rustls::Error> {
-    let io = error.source()?.downcast_ref::<io::Error>()?;
-    io.get_ref()?.downcast_ref()
+    let shared = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    shared.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
 fn classify(operation: &'static str, failure: &Failure) -> Error {
@@ -77,7 +84,8 @@ fn describe(failure: &Failure) -> (ErrorKind, &'static str, &'static str) {
         Kind::Io if error.is_timeout() && failure.connecting => (
             Unavailable,
             "the server did not accept a connection in time",
-            "check the address and the firewall, or allow more time with `connect_timeout_ms`",
+            "check the address, the firewall, and that the server speaks TLS if the URL says `rediss:`, or allow more time with \
+             `connect_timeout_ms`",
         ),
         Kind::Io if error.is_timeout() => (
             Timeout,
@@ -105,6 +113,9 @@ fn describe(failure: &Failure) -> (ErrorKind, &'static str, &'static str) {
             "no node of the cluster could be reached",
             "check that the nodes run, and that the addresses that they announce can be reached from here",
         ),
+        Kind::Server(Server::Moved | Server::Ask) if failure.is_cluster => {
+            (Unavailable, "the cluster has not agreed yet on where things are", "try again in a moment, and check that all nodes run")
+        }
         Kind::Server(kind) => describe_server(kind, failure.connecting),
         Kind::Extension => describe_code(error.code().unwrap_or_default()),
         Kind::Parse | Kind::UnexpectedReturnType | Kind::RESP3NotSupported => {
@@ -186,7 +197,7 @@ mod tests {
     use super::*;
 
     fn failure(error: impl Into<RedisError>, sent: bool) -> Failure {
-        Failure { error: error.into(), sent, connecting: false }
+        Failure { error: error.into(), sent, connecting: false, is_cluster: false }
     }
 
     fn server(code: &str) -> RedisError {

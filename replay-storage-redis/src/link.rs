@@ -116,7 +116,11 @@ impl Link {
             };
             let was_lost = failure.sent && failure.error.kind() == ErrorKind::Io && !failure.error.is_timeout();
             // A lost answer is asked for again once: the connection may have been broken since long before the call.
-            let again = if was_lost { effect != Effect::Once && !was_sent } else { failure.passes() && Instant::now() + pause < until };
+            let again = if was_lost {
+                effect != Effect::Once && !was_sent
+            } else {
+                failure.passes() && (effect != Effect::Once || !failure.is_unknown()) && Instant::now() + pause < until
+            };
             was_sent |= failure.sent && failure.error.kind() == ErrorKind::Io;
             if !again {
                 failure.sent |= was_sent;
@@ -140,7 +144,7 @@ impl Link {
             Ok(connection) => connection,
             Err(error) => {
                 self.give_up(generation);
-                return Err(Failure { error, sent: false, connecting: true });
+                return Err(Failure { error, sent: false, connecting: true, is_cluster: matches!(*self.target, Target::Cluster(_)) });
             }
         };
         let result = match self.request(&mut connection, cmd).await {
@@ -156,7 +160,7 @@ impl Link {
             if error.is_io_error() || error.is_unrecoverable_error() || (is_code(&error, ServerErrorKind::ReadOnly) && !is_cluster) {
                 self.give_up(generation);
             }
-            Failure { error, sent: true, connecting: false }
+            Failure { error, sent: true, connecting: false, is_cluster }
         })
     }
 

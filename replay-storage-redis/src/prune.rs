@@ -177,7 +177,7 @@ impl Work<'_> {
             let sagas: Vec<_> = wanted.iter().map(|(shard, id, _)| (*shard, id.clone())).collect();
             let mut found = surveys(self.shared, &sagas).await?;
             for (at, (_, saga, place)) in wanted.into_iter().enumerate() {
-                match found.remove(&at) {
+                match found.remove(&at).filter(|survey| place.starts_with(&head::ordered(survey.head.started_at()))) {
                     Some(survey) => self.prune_saga(&saga, survey, scope).await?,
                     None if !self.dry_run => sweep(self.shared, &saga, &place).await?,
                     None => {}

@@ -4,10 +4,16 @@
 -- Gives its positions; nothing if it is another saga, or in another state.
 local call, sub = redis.call, string.sub
 local head = call('HGET', KEYS[1], 'h')
-if (head and sub(head, -#ARGV[1]) or '') ~= ARGV[1] or (head and ARGV[1] == '') then return false end
+if ARGV[1] == '' then
+  -- Only the place of a saga that is gone, also where its id is in use anew.
+  if head and sub(head, 66, 73) == sub(ARGV[2], 1, 8) then return false end
+elseif not head or sub(head, -#ARGV[1]) ~= ARGV[1] then
+  return false
+end
 local positions = call('GETRANGE', KEYS[2], 0, -1)
-local place = head and sub(head, 66, 73) .. ARGV[4] or ARGV[2]
-call('UNLINK', KEYS[1], KEYS[2])
+local place = ARGV[2]
+if ARGV[1] ~= '' then place = sub(head, 66, 73) .. ARGV[4] end
+if ARGV[1] ~= '' or not head then call('UNLINK', KEYS[1], KEYS[2]) end
 call('ZREM', KEYS[3], 'a' .. place)
 for status = 0, 15 do
   call('ZREM', KEYS[3], 's' .. string.char(status) .. place)

@@ -1,0 +1,8 @@
+//! What the conformance kit cannot see: how the store meets servers that refuse, stop, forget or fill up.
+#![allow(clippy::expect_used, reason = "helpers of tests are tests too")]
+
+mod access;
+mod expiry;
+mod outages;
+mod support;
+mod topology;
