@@ -12,7 +12,7 @@ use crate::{
 pub(crate) async fn put(shared: &Shared, bytes: &Bytes) -> Result<Digest> {
     let digest = Digest::of(bytes);
     let args = || shared.args().with(&digest.as_bytes()[..]).with(&bytes[..]);
-    shared.pool.run("put blob", Access::Repeatable, &shared.sql.put_blob, args).await?;
+    shared.write("put blob", Access::Repeatable, &shared.sql.put_blob, args).await?;
     Ok(digest)
 }
 
@@ -30,6 +30,6 @@ pub(crate) async fn get(shared: &Shared, digest: &Digest) -> Result<Option<Bytes
 
 pub(crate) async fn delete(shared: &Shared, digest: &Digest) -> Result<bool> {
     let args = || shared.args().with(&digest.as_bytes()[..]);
-    let rows = shared.pool.run("delete blob", Access::Once, &shared.sql.delete_blob, args).await?;
+    let rows = shared.write("delete blob", Access::Once, &shared.sql.delete_blob, args).await?;
     Ok(!rows.is_empty())
 }

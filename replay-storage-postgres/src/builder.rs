@@ -11,9 +11,8 @@ use sqlx::{
 use crate::{
     error::{Access, Failure},
     pool::{Limits, Pool},
-    row::column,
     schema,
-    sql::{Args, Statements},
+    sql::Statements,
     store::{Postgres, Shared},
 };
 
@@ -67,6 +66,7 @@ pub struct PostgresBuilder {
     tls: Option<Tls>,
     ca_file: Option<PathBuf>,
     pooler: Pooler,
+    creates: bool,
     migrates: bool,
     limits: Limits,
 }
@@ -110,6 +110,7 @@ impl PostgresBuilder {
             tls: None,
             ca_file: None,
             pooler: Pooler::default(),
+            creates: !url.must_exist(),
             migrates: true,
             limits: Limits {
                 max_connections: 10,
@@ -144,8 +145,12 @@ impl PostgresBuilder {
             let words = [("none", Pooler::None), ("transaction", Pooler::Transaction), ("prepared", Pooler::Prepared)];
             self.pooler = word("pooler", &text, &words)?;
         }
+        let words = [("true", true), ("false", false)];
+        if let Some(text) = url.take("create") {
+            self.creates = word("create", &text, &words)?;
+        }
         if let Some(text) = url.take("migrate") {
-            self.migrates = word("migrate", &text, &[("true", true), ("false", false)])?;
+            self.migrates = word("migrate", &text, &words)?;
         }
         if let Some(text) = url.take("max_connections") {
             self.limits.max_connections = number("max_connections", &text)?;
@@ -200,7 +205,13 @@ impl PostgresBuilder {
         self
     }
 
-    /// Sets whether the tables are made or migrated where that is needed, which takes more rights than using them; by default they are.
+    /// Sets whether the schema, its tables and the namespace are made if they are not there; by default they are.
+    pub fn create(mut self, creates: bool) -> Self {
+        self.creates = creates;
+        self
+    }
+
+    /// Sets whether older tables are migrated, and new ones made, which takes more rights than using them; by default they are.
     pub fn migrate(mut self, migrates: bool) -> Self {
         self.migrates = migrates;
         self
@@ -249,17 +260,18 @@ impl PostgresBuilder {
     /// - `Invalid`: a schema name that is none, a database that does not keep UTF-8.
     /// - `NewerVersion`: a later version of replay migrated the tables to what this one cannot use.
     /// - `PermissionDenied`: a wrong user or password, a missing privilege.
-    /// - `Unavailable`: no server there, no such database, no encrypted connection; no tables, and `migrate` is off.
+    /// - `Unavailable`: no server there, no such database, no encrypted connection; no tables, and `create` or `migrate` is off.
     /// - `Timeout`: the server does not answer.
     pub async fn open(self) -> Result<Postgres> {
         check_schema(&self.schema)?;
         let place = self.connect.place();
         let at = |error: Error| error.with("server", &place);
         let pool = Pool::new(self.connection_options(), self.pooler, self.limits);
-        schema::prepare(&pool, &self.schema, self.migrates).await.map_err(at)?;
+        schema::prepare(&pool, &self.schema, self.creates, self.migrates).await.map_err(at)?;
         let sql = Statements::new(&self.schema);
-        let number = namespace_no(&pool, &sql, &self.namespace).await.map_err(at)?;
-        Ok(Postgres::from_shared(Shared::new(pool, sql, (self.namespace, number), self.clock, place)))
+        let shared = Shared::new(pool, sql, self.namespace, self.clock, place.clone());
+        shared.find_namespace(OPERATION, self.creates).await.map_err(at)?;
+        Ok(Postgres::from_shared(shared))
     }
 
     fn connection_options(&self) -> PgConnectOptions {
@@ -301,20 +313,6 @@ fn check_schema(name: &str) -> Result<()> {
     }
     Err(Error::invalid(OPERATION, format!("`{name}` is not a name for a schema"))
         .hint("use up to 63 lower-case letters, digits and underscores, the first no digit"))
-}
-
-async fn namespace_no(pool: &Arc<Pool>, sql: &Statements, namespace: &Namespace) -> Result<i32> {
-    let args = || Args::new().with(namespace.as_str());
-    loop {
-        let mut rows = pool.run(OPERATION, Access::Read, &sql.namespace, args).await?;
-        if rows.is_empty() {
-            // None comes back if somebody else was faster; then it is found.
-            rows = pool.run(OPERATION, Access::Repeatable, &sql.add_namespace, args).await?;
-        }
-        if let Some(row) = rows.first() {
-            return column(row, 0, OPERATION);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -57,13 +57,13 @@ pub(crate) async fn put(shared: &Shared, key: &str, value: &Bytes, condition: If
     let expires_at = expires_at.map(instant);
     let basic = || shared.args().with(key.as_bytes()).with(first).with(expires_at).with(&value[..]);
     let rows = match condition {
-        If::Any => shared.pool.run(OPERATION, Access::Once, &shared.sql.put_cell, basic).await?,
-        If::Absent => shared.pool.run(OPERATION, Access::Once, &shared.sql.claim_cell, || basic().with(instant(now))).await?,
+        If::Any => shared.write(OPERATION, Access::Once, &shared.sql.put_cell, basic).await?,
+        If::Absent => shared.write(OPERATION, Access::Once, &shared.sql.claim_cell, || basic().with(instant(now))).await?,
         // No cell has a version that a column cannot hold.
         If::Version(version) => match i64::try_from(version) {
             Ok(version) => {
                 let args = || basic().with(instant(now)).with(version);
-                shared.pool.run(OPERATION, Access::Once, &shared.sql.replace_cell, args).await?
+                shared.write(OPERATION, Access::Once, &shared.sql.replace_cell, args).await?
             }
             Err(_) => Vec::new(),
         },
@@ -89,8 +89,8 @@ async fn conflict(shared: &Shared, operation: &'static str, key: &str, now: Date
 /// Removes cells that expired long ago, so that they do not pile up. The next time will do as well if it fails.
 async fn sweep(shared: &Shared, now: DateTime<Utc>) {
     let Some(before) = now.checked_sub_signed(chrono::TimeDelta::from_std(GRACE).unwrap_or_default()) else { return };
-    let args = || crate::sql::Args::new().with(instant(before)).with(shared.namespace_no).with(SWEPT);
-    let _ = shared.pool.run("put cell", Access::Repeatable, &shared.sql.sweep_cells, args).await;
+    let args = || crate::sql::Args::new().with(instant(before)).with(shared.namespace_no()).with(SWEPT);
+    let _ = shared.write("put cell", Access::Repeatable, &shared.sql.sweep_cells, args).await;
 }
 
 pub(crate) async fn delete(shared: &Shared, key: &str, condition: If) -> Result<bool> {
@@ -105,7 +105,7 @@ pub(crate) async fn delete(shared: &Shared, key: &str, condition: If) -> Result<
     let now = shared.now();
     // From this very instant on it is absent.
     let args = || shared.args().with(key.as_bytes()).with(instant(now)).with(version);
-    let rows = shared.pool.run(OPERATION, Access::Once, &shared.sql.delete_cell, args).await?;
+    let rows = shared.write(OPERATION, Access::Once, &shared.sql.delete_cell, args).await?;
     if !rows.is_empty() {
         return Ok(true);
     }

@@ -38,9 +38,9 @@ pub(crate) async fn append(shared: &Shared, name: &str, expected_len: u64, entri
     if let (Some(expected), false) = (expected, entries.is_empty()) {
         let begin = || shared.args().with(name.as_bytes()).with(now).with(&bytes[..]);
         let rows = if expected == 0 {
-            shared.pool.run(OPERATION, Access::Repeatable, &shared.sql.begin_log, begin).await?
+            shared.write(OPERATION, Access::Repeatable, &shared.sql.begin_log, begin).await?
         } else {
-            shared.pool.run(OPERATION, Access::Repeatable, &shared.sql.append_log, || begin().with(expected)).await?
+            shared.write(OPERATION, Access::Repeatable, &shared.sql.append_log, || begin().with(expected)).await?
         };
         if let Some(row) = rows.first() {
             return number(row, 0, OPERATION);
@@ -117,7 +117,7 @@ async fn streams_page(shared: &Shared, prefix: &str, end: Option<&str>, after: &
 pub(crate) async fn delete(shared: &Shared, name: &str) -> Result<bool> {
     const OPERATION: &str = "delete log";
     check_key(OPERATION, name)?;
-    let rows = shared.pool.run(OPERATION, Access::Once, &shared.sql.delete_log, || shared.args().with(name.as_bytes())).await?;
+    let rows = shared.write(OPERATION, Access::Once, &shared.sql.delete_log, || shared.args().with(name.as_bytes())).await?;
     if !rows.is_empty() {
         prune::sweep(shared).await?;
     }

@@ -178,7 +178,7 @@ async fn remove(shared: &Shared, found: Vec<Doomed>, pass: Pass) -> Result<Vec<D
         Pass::Newest => &shared.sql.remove_newest,
     };
     let args = || Args::new().with(&sagas[..]).with(&sequences[..]);
-    let rows = shared.pool.run(OPERATION, Access::Once, sql, args).await?;
+    let rows = shared.write(OPERATION, Access::Once, sql, args).await?;
     let gone: std::collections::HashSet<(i64, i64)> =
         rows.iter().map(|row| Ok((column(row, 0, OPERATION)?, column(row, 1, OPERATION)?))).collect::<Result<_>>()?;
     Ok(found.into_iter().filter(|doomed| gone.contains(&(doomed.saga_no, doomed.sequence))).collect())
@@ -194,7 +194,7 @@ async fn remove_saga(shared: &Arc<Shared>, saga: &SagaId, dry_run: bool) -> Resu
         return Ok(report);
     }
     // The saga is gone at once; its rows follow a few at a time.
-    let gone = shared.pool.run(OPERATION, Access::Once, &shared.sql.remove_saga, args).await?;
+    let gone = shared.write(OPERATION, Access::Once, &shared.sql.remove_saga, args).await?;
     if gone.is_empty() {
         return Ok(PruneReport::default());
     }
@@ -212,9 +212,9 @@ pub(crate) async fn sweep(shared: &Shared) -> Result<()> {
         let (kind, of): (i16, i64) = (column(row, 0, OPERATION)?, column(row, 1, OPERATION)?);
         let sql = if kind == 0 { &shared.sql.sweep_saga } else { &shared.sql.sweep_log };
         let args = || Args::new().with(of).with(count(CHUNK));
-        while shared.pool.run(OPERATION, Access::Repeatable, sql, args).await?.len() as u64 == CHUNK {}
+        while shared.write(OPERATION, Access::Repeatable, sql, args).await?.len() as u64 == CHUNK {}
         let args = || Args::new().with(kind).with(of);
-        shared.pool.run(OPERATION, Access::Repeatable, &shared.sql.forget, args).await?;
+        shared.write(OPERATION, Access::Repeatable, &shared.sql.forget, args).await?;
         after = (kind, of);
     }
 }

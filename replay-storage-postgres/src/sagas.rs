@@ -37,6 +37,8 @@ pub(crate) fn sagas(shared: Arc<Shared>, mut query: SagaQuery) -> BoxStream<'sta
 }
 
 async fn page(shared: &Shared, query: &SagaQuery, (after, left): Place) -> Result<Page<SagaSummary, Place>> {
+    // The number of the namespace is among the values.
+    shared.find_namespace(OPERATION, false).await?;
     let wanted = left.min(PAGE_ROWS);
     let select = Select::new(shared, query, after.as_ref(), i64::try_from(wanted).unwrap_or(i64::MAX));
     let rows = shared.read(OPERATION, &in_schema(&shared.sql.schema, &select.sql), || select.args()).await?;
@@ -79,7 +81,7 @@ struct Select {
 
 impl Select {
     fn new(shared: &Shared, query: &SagaQuery, after: Option<&SagaCursor>, wanted: i64) -> Self {
-        let mut select = Self { sql: String::new(), values: vec![Value::Number(shared.namespace_no), Value::Count(wanted)] };
+        let mut select = Self { sql: String::new(), values: vec![Value::Number(shared.namespace_no()), Value::Count(wanted)] };
         select.sql.push_str("SELECT h.saga_id, h.started_at, s.sequence, s.definition_no, s.encoding, s.header FROM (SELECT * FROM (");
         // Each status is a list in the wanted order; the page is the front of their merge.
         let statuses: Vec<Option<SagaStatus>> =

@@ -46,20 +46,24 @@ enum Found {
     },
 }
 
-/// Checks the tables, and makes or migrates them if `migrates`.
-pub(crate) async fn prepare(pool: &Arc<Pool>, schema: &str, migrates: bool) -> Result<()> {
+/// Checks the tables, and makes them if `creates`, or migrates them, if `migrates`.
+pub(crate) async fn prepare(pool: &Arc<Pool>, schema: &str, creates: bool, migrates: bool) -> Result<()> {
     let mut lease = pool.lease(OPERATION).await?;
     let found = within(pool.response_limit(), look(&mut lease.connection, schema)).await??;
     if is_usable(found)? {
         lease.give_back();
         return Ok(());
     }
-    if !migrates {
-        return Err(Error::new(ErrorKind::Unavailable, OPERATION)
-            .message("the database has no tables of this version")
-            .hint("open it once with `migrate=true` as a user that may create them")
-            .retry(replay_core::Retry::Never)
-            .with("schema", schema));
+    let refused = match found {
+        Found::Nothing if !creates => Some(("there is no store", "check the database and `schema`; `start` makes a store")),
+        _ if !migrates => {
+            Some(("the database has no tables of this version", "open it once with `migrate=true` as a user that may create them"))
+        }
+        _ => None,
+    };
+    if let Some((message, hint)) = refused {
+        let error = Error::new(ErrorKind::Unavailable, OPERATION).message(message).hint(hint);
+        return Err(error.retry(replay_core::Retry::Never).with("schema", schema));
     }
     within(PATIENCE, migrate(lease, schema)).await?
 }

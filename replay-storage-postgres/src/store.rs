@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI32, AtomicU64, Ordering},
     },
 };
 
@@ -49,7 +49,8 @@ pub struct Postgres {
 pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) sql: Statements,
-    pub(crate) namespace_no: i32,
+    /// The number of the namespace; 0 as long as nobody has made it.
+    namespace_no: AtomicI32,
     namespace: Namespace,
     clock: Arc<dyn Clock>,
     /// The server and the database, without a secret.
@@ -61,8 +62,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(pool: Arc<Pool>, sql: Statements, namespace: (Namespace, i32), clock: Arc<dyn Clock>, place: String) -> Self {
-        let (namespace, namespace_no) = namespace;
+    pub(crate) fn new(pool: Arc<Pool>, sql: Statements, namespace: Namespace, clock: Arc<dyn Clock>, place: String) -> Self {
+        let namespace_no = AtomicI32::new(0);
         Self {
             pool,
             sql,
@@ -82,7 +83,7 @@ impl Shared {
 
     /// The parameters of a statement whose first is the namespace.
     pub(crate) fn args(&self) -> Args {
-        Args::new().with(self.namespace_no)
+        Args::new().with(self.namespace_no())
     }
 
     /// Counts a write; says so once in `every`.
@@ -90,8 +91,43 @@ impl Shared {
         self.written.fetch_add(1, Ordering::Relaxed).wrapping_add(1).is_multiple_of(every)
     }
 
+    pub(crate) fn namespace_no(&self) -> i32 {
+        self.namespace_no.load(Ordering::Relaxed)
+    }
+
+    /// Looks for the namespace, and makes it if `makes`.
+    pub(crate) async fn find_namespace(&self, operation: &'static str, makes: bool) -> Result<()> {
+        let args = || Args::new().with(self.namespace.as_str());
+        while self.namespace_no() == 0 {
+            let mut rows = self.pool.run(operation, Access::Read, &self.sql.namespace, args).await?;
+            if rows.is_empty() && makes {
+                // None comes back if somebody else was faster; then it is found.
+                rows = self.pool.run(operation, Access::Repeatable, &self.sql.add_namespace, args).await?;
+            }
+            match rows.first() {
+                Some(row) => self.namespace_no.store(column(row, 0, operation)?, Ordering::Relaxed),
+                None if makes => {}
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that changes something.
+    pub(crate) async fn write(
+        &self,
+        operation: &'static str,
+        access: Access,
+        sql: &Arc<str>,
+        args: impl Fn() -> Args,
+    ) -> Result<Vec<PgRow>> {
+        self.find_namespace(operation, true).await?;
+        self.pool.run(operation, access, sql, args).await
+    }
+
     /// Runs a statement that only reads.
     pub(crate) async fn read(&self, operation: &'static str, sql: &Arc<str>, args: impl Fn() -> Args) -> Result<Vec<PgRow>> {
+        self.find_namespace(operation, false).await?;
         self.pool.run(operation, Access::Read, sql, args).await
     }
 
@@ -126,7 +162,7 @@ impl Shared {
             let mut rows = self.read(OPERATION, &self.sql.definition, find).await?;
             if rows.is_empty() {
                 // None comes back if somebody else was faster; then it is found.
-                rows = self.pool.run(OPERATION, Access::Repeatable, &self.sql.add_definition, add).await?;
+                rows = self.write(OPERATION, Access::Repeatable, &self.sql.add_definition, add).await?;
             }
             if let Some(row) = rows.first() {
                 let number = column(row, 0, OPERATION)?;

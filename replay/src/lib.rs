@@ -9,6 +9,10 @@ pub use replay_core::*;
 #[cfg(feature = "memory")]
 pub use replay_storage_memory as memory;
 
+/// The PostgreSQL store: `postgres://user:password@host:5432/database`.
+#[cfg(feature = "postgres")]
+pub use replay_storage_postgres as postgres;
+
 /// The store on a Redis or Valkey server: `redis://127.0.0.1:6379`.
 #[cfg(feature = "redis")]
 pub use replay_storage_redis as redis;

@@ -10,6 +10,8 @@ type Opener = Arc<dyn Fn(StoreUrl) -> BoxFuture<'static, Result<Store>> + Send +
 /// Schemes that exist without being compiled in, with the feature of this crate that brings them.
 const FEATURES: &[(&str, &str)] = &[
     ("memory", "memory"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
     ("redis", "redis"),
     ("rediss", "redis"),
     ("redis+sentinel", "redis"),
@@ -49,6 +51,10 @@ impl Default for Backends {
         let backends = Self::none();
         #[cfg(feature = "memory")]
         let backends = backends.register("memory", |url| async { Ok(replay_storage_memory::Memory::open_url(url)?.into_store()) });
+        #[cfg(feature = "postgres")]
+        let backends = ["postgres", "postgresql"].into_iter().fold(backends, |backends, scheme| {
+            backends.register(scheme, |url| async { Ok(replay_storage_postgres::Postgres::open_url(url).await?.into_store()) })
+        });
         #[cfg(feature = "redis")]
         let backends = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"].into_iter().fold(
             backends,

@@ -31,7 +31,7 @@ pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<HashSet<S
     }
     let heads = Heads::of(units);
     let args = || records.bind(heads.bind(shared.args()));
-    let rows = shared.pool.run(OPERATION, Access::Repeatable, &shared.sql.append_many, args).await?;
+    let rows = shared.write(OPERATION, Access::Repeatable, &shared.sql.append_many, args).await?;
     rows.iter().map(|row| column::<&str>(row, 0, OPERATION).and_then(SagaId::new)).collect()
 }
 
@@ -63,7 +63,7 @@ async fn append_one(shared: &Shared, record: &SnapshotRecord) -> Result<HashSet<
             .with(context)
             .with(raw)
     };
-    let rows = shared.pool.run(OPERATION, Access::Repeatable, &shared.sql.append_one, args).await?;
+    let rows = shared.write(OPERATION, Access::Repeatable, &shared.sql.append_one, args).await?;
     Ok(rows.first().map(|_| record.saga_id.clone()).into_iter().collect())
 }
 
