@@ -49,7 +49,7 @@ enum Found {
 /// Checks the tables, and makes them if `creates`, or migrates them, if `migrates`.
 pub(crate) async fn prepare(pool: &Arc<Pool>, schema: &str, creates: bool, migrates: bool) -> Result<()> {
     let mut lease = pool.lease(OPERATION).await?;
-    let found = within(pool.response_limit(), look(&mut lease.connection, schema)).await??;
+    let found = within(pool.response_limit(), look_alone(&mut lease.connection, schema)).await??;
     if is_usable(found)? {
         lease.give_back();
         return Ok(());
@@ -87,6 +87,14 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T> 
 
 fn failed(failure: sqlx::Error) -> Error {
     Failure::Statement(failure).into_error(OPERATION, Access::Read)
+}
+
+/// Looks in a transaction of its own, so that behind a pooler all of it is asked on one connection.
+async fn look_alone(connection: &mut PgConnection, schema: &str) -> Result<Found> {
+    connection.execute("BEGIN").await.map_err(failed)?;
+    let found = look(connection, schema).await?;
+    connection.execute("COMMIT").await.map_err(failed)?;
+    Ok(found)
 }
 
 async fn look(connection: &mut PgConnection, schema: &str) -> Result<Found> {

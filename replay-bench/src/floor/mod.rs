@@ -1,4 +1,5 @@
 //! The least that the work of a row could cost: bare loops without replay.
 
 pub(crate) mod copy;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;

@@ -3,6 +3,7 @@
 mod json;
 mod listing;
 mod memory;
+mod postgres;
 mod reads;
 mod recovery;
 mod space;
@@ -20,7 +21,8 @@ pub(crate) fn all(bench: &mut Bench) -> Outcome {
     reads::measure(bench)?;
     listing::measure(bench)?;
     recovery::measure(bench)?;
-    json::measure(bench)
+    json::measure(bench)?;
+    postgres::measure(bench)
 }
 
 /// The URL of the SQLite store in this file.

@@ -124,7 +124,7 @@ impl Writer {
             return None;
         }
         queue.lanes += 1;
-        Some(Leadership { writer: self.clone(), group, is_over: false })
+        Some(Leadership { writer: self.clone(), group, is_detached: false, is_over: false })
     }
 }
 
@@ -138,6 +138,8 @@ impl fmt::Debug for Writer {
 struct Leadership {
     writer: Arc<Writer>,
     group: Vec<Job>,
+    /// Whether it is in a task of its own, which only the end of the runtime drops half-way.
+    is_detached: bool,
     /// Whether the lane was given back.
     is_over: bool,
 }
@@ -147,9 +149,10 @@ impl Leadership {
     async fn lead_once(mut self) {
         run_group(&self.writer.shared, &mut self.group).await;
         self.settle();
-        if self.next(Vec::new())
+        if self.next()
             && let Ok(runtime) = Handle::try_current()
         {
+            self.is_detached = true;
             runtime.spawn(self.lead_on());
         }
     }
@@ -160,7 +163,7 @@ impl Leadership {
             self.settle();
             // Those that were answered, and others that are ready, may put their next jobs into the queue.
             tokio::task::yield_now().await;
-            if !self.next(Vec::new()) {
+            if !self.next() {
                 return;
             }
         }
@@ -179,10 +182,9 @@ impl Leadership {
     }
 
     /// Takes the next group, or gives the lane back if there is none; says whether there is one.
-    fn next(&mut self, group: Vec<Job>) -> bool {
-        self.group = group;
+    fn next(&mut self) -> bool {
         let mut queue = self.writer.queue.lock();
-        self.group.extend(queue.take_group());
+        self.group = queue.take_group();
         if self.group.is_empty() {
             queue.lanes -= 1;
             self.is_over = true;
@@ -197,22 +199,22 @@ impl Drop for Leadership {
             return;
         }
         self.is_over = true;
-        let mut heir = Self { writer: self.writer.clone(), group: std::mem::take(&mut self.group), is_over: false };
-        match Handle::try_current() {
-            Ok(runtime) if !std::thread::panicking() => drop(runtime.spawn(heir.lead_on())),
-            // The runtime is ending, or something is broken: whoever waits is told that the outcome is unknown.
-            _ => {
-                heir.is_over = true;
-                let mut queue = self.writer.queue.lock();
-                for saga in heir.group.iter().flat_map(Job::sagas) {
-                    queue.busy.remove(saga);
-                }
-                queue.lanes -= 1;
-                let left = if queue.lanes == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
-                drop(queue);
-                drop((std::mem::take(&mut heir.group), left));
-            }
+        let group = std::mem::take(&mut self.group);
+        let runtime = if self.is_detached || std::thread::panicking() { None } else { Handle::try_current().ok() };
+        if let Some(runtime) = runtime {
+            let heir = Self { writer: self.writer.clone(), group, is_detached: true, is_over: false };
+            drop(runtime.spawn(heir.lead_on()));
+            return;
         }
+        // The runtime is ending, or something is broken: whoever waits is told that the outcome is unknown.
+        let mut queue = self.writer.queue.lock();
+        for saga in group.iter().flat_map(Job::sagas) {
+            queue.busy.remove(saga);
+        }
+        queue.lanes -= 1;
+        let left = if queue.lanes == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
+        drop(queue);
+        drop((group, left));
     }
 }
 

@@ -1,0 +1,102 @@
+//! Tables that are made, migrated and refused.
+
+use std::process::{Command, Stdio};
+
+use replay_conformance::records::history;
+use replay_core::{ErrorKind, storage::SnapshotStorage};
+
+use crate::support::{Schema, admin, newest_sequence, sql, value};
+
+const CHILD: &str = "REPLAY_POSTGRES_CHILD_SCHEMA";
+
+/// Each process makes the tables of one new schema, or finds that another did, and appends at once.
+#[tokio::test]
+async fn processes_that_start_at_once_migrate_once() {
+    if let Ok(name) = std::env::var(CHILD) {
+        let schema = std::mem::ManuallyDrop::new(Schema(name));
+        schema.open().await.append(history(&format!("saga_{}", std::process::id()), 5)).await.unwrap();
+        return;
+    }
+    let schema = Schema::new();
+    let program = std::env::current_exe().expect("the path of this program");
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = Command::new(&program);
+            command.args(["migrations::processes_that_start_at_once_migrate_once", "--exact", "--nocapture"]).env(CHILD, &schema.0);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the child starts")
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().expect("the child ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the child ran no test");
+    }
+    let mut admin = admin().await;
+    assert_eq!(value::<i64>(&mut admin, format!("SELECT count(*) FROM {}.schema_versions", schema.0)).await, 1);
+    assert_eq!(value::<i64>(&mut admin, format!("SELECT count(*) FROM {}.saga_snapshots", schema.0)).await, 40);
+}
+
+#[tokio::test]
+async fn tasks_that_start_at_once_migrate_once() {
+    let schema = Schema::new();
+    let stores = futures::future::join_all((0..8).map(|_| schema.open())).await;
+    stores[0].append(history("a", 2)).await.unwrap();
+    assert_eq!(newest_sequence(&stores[7], "a").await, 2);
+}
+
+#[tokio::test]
+async fn tables_of_a_later_version_are_used_if_they_allow_it_and_else_refused() {
+    let schema = Schema::new();
+    schema.open().await.append(history("a", 1)).await.unwrap();
+    let mut admin = admin().await;
+    sql(&mut admin, format!("INSERT INTO {}.schema_versions (version, usable_from) VALUES (1000, 1)", schema.0)).await;
+    assert_eq!(newest_sequence(&schema.open().await, "a").await, 1);
+    sql(&mut admin, format!("INSERT INTO {}.schema_versions (version, usable_from) VALUES (1001, 1000)", schema.0)).await;
+    let error = schema.builder().open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NewerVersion, "{error}");
+}
+
+#[tokio::test]
+async fn what_only_looks_makes_nothing() {
+    let schema = Schema::new();
+    for builder in [schema.builder().create(false), schema.builder().migrate(false)] {
+        let error = builder.open().await.unwrap_err();
+        assert_eq!((error.kind(), error.fact("schema")), (ErrorKind::Unavailable, Some(schema.0.as_str())), "{error}");
+    }
+    let mut admin = admin().await;
+    let exists = format!("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{}')", schema.0);
+    assert!(!value::<bool>(&mut admin, exists).await);
+    schema.open().await;
+    let namespace = replay_core::Namespace::new("other").unwrap();
+    let other = schema.builder().create(false).migrate(false).namespace(namespace.clone()).open().await.unwrap();
+    assert_eq!(newest_sequence(&other, "a").await, 0);
+    let count = format!("SELECT count(*) FROM {}.namespaces", schema.0);
+    assert_eq!(value::<i64>(&mut admin, count.as_str()).await, 1, "looking makes no namespace");
+    // Another handle makes it, and then this one sees it.
+    schema.builder().namespace(namespace).open().await.unwrap().append(history("a", 3)).await.unwrap();
+    assert_eq!(newest_sequence(&other, "a").await, 3);
+}
+
+#[tokio::test]
+async fn a_user_without_rights_to_make_tables_uses_those_that_are_there() {
+    let schema = Schema::new();
+    schema.open().await;
+    let role = format!("role_{}", schema.0);
+    let mut admin = admin().await;
+    let name = &schema.0;
+    sql(
+        &mut admin,
+        format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'pw'; GRANT USAGE ON SCHEMA {name} TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO {role}"
+        ),
+    )
+    .await;
+    let (user, password, _, _) = crate::support::parts();
+    let url = crate::support::url_with(&format!("{user}:{password}@"), &format!("{role}:pw@"));
+    let store = schema.at(&url).open().await.unwrap();
+    store.append(history("a", 2)).await.unwrap();
+    assert_eq!(newest_sequence(&store, "a").await, 2);
+    drop(store);
+    sql(&mut admin, format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
