@@ -106,9 +106,16 @@ impl Settings {
     /// # Errors
     /// `Invalid` if both the URL and another setting name a namespace.
     pub(crate) fn full_url(&self) -> Result<String> {
-        let url = &self.storage_url.value;
+        self.in_namespace(&self.storage_url.value)
+    }
+
+    /// Any store's URL, with the namespace in it.
+    ///
+    /// # Errors
+    /// As for [`full_url`](Self::full_url).
+    pub(crate) fn in_namespace(&self, url: &str) -> Result<String> {
         if self.namespace.source == "default" {
-            return Ok(url.clone());
+            return Ok(url.to_owned());
         }
         if url.contains("?namespace=") || url.contains("&namespace=") {
             return Err(Error::invalid("open store", "the namespace is given twice, in the URL and beside it").hint("give it once"));

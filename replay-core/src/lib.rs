@@ -8,6 +8,7 @@ mod id;
 mod outline;
 mod snapshot;
 
+pub mod copy;
 pub mod json;
 pub mod layer;
 pub mod replay;

@@ -15,7 +15,7 @@ pub(crate) use self::{
     look::{CheckpointsArgs, DiffArgs, HistoryArgs, ListChangesArgs, SagasArgs, ShowArgs, TimeTravelArgs},
     replay::{CompensatedArg, KeysArg, RunArgs},
     saga::{CancelArgs, ResumeArgs, SnapshotArgs, StartArgs},
-    store::{ConfigCommand, DeleteArgs, DemoArgs, ExportArgs, GcArgs, ImportArgs, VerifyArgs},
+    store::{ConfigCommand, CopyArgs, DeleteArgs, DemoArgs, ExportArgs, GcArgs, ImportArgs, VerifyArgs},
 };
 
 const AFTER_HELP: &str = "\
@@ -68,6 +68,11 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Remove a saga with its whole history.
     Delete(DeleteArgs),
+    /// Copy sagas from one store to another, with their histories and the logs of their replays.
+    ///
+    /// It may be interrupted and run again: what is there already stays, and a history that differs is never overwritten. A saga must
+    /// not go on in both stores.
+    Copy(CopyArgs),
     /// Check the digests of a saga's history, or of every saga's.
     VerifyChain(VerifyArgs),
     /// Write one saga's history as JSON Lines, digests kept.

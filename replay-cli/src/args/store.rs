@@ -61,6 +61,28 @@ pub(crate) struct ImportArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The store to copy from, as in sqlite:orders.db
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// The store to copy to
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    /// Only sagas that match, as in status=completed,until=30d
+    #[arg(long = "where", value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Read each history back and compare it with the original
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Write nothing, and say what would be copied
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many sagas are copied at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) concurrency: u16,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Do not tour, but serve the payments that the examples call
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9000")]

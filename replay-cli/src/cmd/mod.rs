@@ -5,6 +5,7 @@ mod cancel;
 mod checkpoints;
 mod config;
 mod confirm;
+mod copy;
 mod delete;
 mod demo;
 mod diff;
@@ -59,6 +60,7 @@ async fn dispatch(app: &App, command: Command) -> Result<Exit> {
         Command::Diff(args) => diff::run(app, args).await,
         Command::Gc(args) => gc::run(app, args).await,
         Command::Delete(args) => delete::run(app, args).await,
+        Command::Copy(args) => copy::run(app, args).await,
         Command::VerifyChain(args) => verify::run(app, args).await,
         Command::Export(args) => export::run(app, args).await,
         Command::Import(args) => import::run(app, args).await,

@@ -212,3 +212,51 @@ fn the_lifecycle_of_a_bucket_is_printed_without_asking_a_server() {
     assert_eq!(rules["Rules"][0]["Filter"]["Prefix"], "orders/");
     world.run(&["config", "lifecycle"]).exits(2).says(&["s3://bucket"]);
 }
+
+#[test]
+fn sagas_are_copied_with_their_definitions_and_logs_and_copying_again_finds_them_there() {
+    let world = World::new();
+    world.one_step("x", "true").exits(0);
+    world.one_step("y", "exit 1");
+    world.run(&["run", "x", "--from-step", "only", "--id", "z"]).exits(0);
+    let other = format!("sqlite:{}", world.path("other.db").display());
+    let copy = |args: &[&str]| world.run(&[&["copy", &world.url(), &other], args].concat());
+    let there = |args: &[&str]| world.run(&[args, &["--storage-url", &other]].concat());
+    let dry = copy(&["--dry-run"]).exits(0).json();
+    assert_eq!((&dry["schema"], &dry["copied"], &dry["dry_run"]), (&json!("replay.copy/v1"), &json!(3), &json!(true)));
+    assert_eq!(there(&["sagas"]).exits(0).json()["sagas"], json!([]));
+    let some = copy(&["--where", "status=completed", "--verify"]).exits(0).json();
+    assert_eq!((&some["copied"], &some["log_entries"]), (&json!(2), &json!(2)));
+    assert_eq!(some["verified"], some["records"]);
+    let rest = copy(&[]).exits(0).json();
+    assert_eq!((&rest["copied"], &rest["unchanged"]), (&json!(1), &json!(2)));
+    for args in [&["sagas"][..], &["export", "x"], &["export", "y"], &["history", "x"], &["show", "z"]] {
+        assert_eq!(there(args).exits(0).stdout, world.run(args).exits(0).stdout, "{args:?}");
+    }
+    there(&["run", "y", "--from-step", "only", "--id", "again"]).exits(1);
+    there(&["verify-chain", "--all"]).exits(0);
+}
+
+#[test]
+fn a_copy_overwrites_no_other_history_and_says_where_they_part() {
+    let world = World::new();
+    world.one_step("x", "true").exits(0);
+    world.one_step("y", "true").exits(0);
+    let other = format!("sqlite:{}", world.path("other.db").display());
+    world.run(&["start", "one.yaml", "--id", "x", "--storage-url", &other]).exits(0);
+    let before = world.run(&["export", "x", "--storage-url", &other]).stdout;
+    let ran = world.run(&["copy", &world.url(), &other]).exits(7).says(&["x", "snapshot 1 differs"]);
+    let report = ran.json();
+    assert_eq!((&report["copied"], &report["refused"]), (&json!(1), &json!(1)));
+    assert_eq!((&report["refusals"][0]["saga_id"], &report["refusals"][0]["sequence"]), (&json!("x"), &json!(1)));
+    assert_eq!(world.run(&["export", "x", "--storage-url", &other]).stdout, before);
+}
+
+#[test]
+fn a_copy_onto_itself_and_a_store_that_is_none_are_refused() {
+    let world = World::new();
+    world.run(&["copy", &world.url(), &world.url()]).exits(2).says(&["same store"]);
+    world.run(&["copy", &world.url(), "sqlitee:x.db"]).exits(2).says(&["sqlite:"]);
+    world.run(&["copy", &world.url(), "memory:", "--where", "stat=failed"]).exits(2).says(&["status"]);
+    world.run(&["copy", &world.url(), "memory:"]).exits(0).says(&["no saga"]);
+}

@@ -198,6 +198,15 @@ pub(super) enum Opening {
     Existing(Box<ReplayEntry>),
 }
 
+/// The stream with the replays of one history, so that a saga does not have those of another one that once had its id. The two forms of
+/// the name never meet, whatever the id.
+pub(crate) fn log_stream(original: &SagaId, history: Option<HistoryId>) -> String {
+    match history {
+        Some(history) => format!("replay:{history}/{original}"),
+        None => format!("replay/{original}"),
+    }
+}
+
 /// The log of the replays of one saga.
 pub(super) struct ReplayLog<'a> {
     logs: &'a dyn LogStorage,
@@ -205,14 +214,8 @@ pub(super) struct ReplayLog<'a> {
 }
 
 impl<'a> ReplayLog<'a> {
-    /// The log of one history, so that a saga does not have that of another one that once had its id. The two forms of the name never
-    /// meet, whatever the id.
     pub(super) fn of(logs: &'a dyn LogStorage, original: &SagaId, history: Option<HistoryId>) -> Self {
-        let stream = match history {
-            Some(history) => format!("replay:{history}/{original}"),
-            None => format!("replay/{original}"),
-        };
-        Self { logs, stream }
+        Self { logs, stream: log_stream(original, history) }
     }
 
     /// The entries in order, and the stream's length.

@@ -41,6 +41,7 @@ pub use batch::{BatchItem, BatchOptions, replay_many};
 pub use lineage::{Lineage, LineageSaga};
 pub use local::LocalReplay;
 pub use log::ReplayEntry;
+pub(crate) use log::log_stream;
 pub use plan::{DefinitionChange, PlannedStep, Refusal, ReplayPlan, StepPlan};
 pub use request::{Checkpoint, Compensated, ForceFailure, KeyPolicy, ReplayRequest};
 pub use result::{CheckpointInfo, ReplayResult, ReplayStatus};
