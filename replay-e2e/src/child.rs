@@ -5,12 +5,16 @@ use std::{
     io::{BufRead, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+use chrono::TimeDelta;
 use futures::{StreamExt, stream::FuturesUnordered};
 use replay_core::{
-    Error, SagaId, SagaStatus, Store,
+    Clock, Error, ManualClock, SagaId, SagaStatus, Store, SystemClock,
+    copy::{CopyOptions, copy},
     json::Override,
+    layer::{Call, Tiered},
     replay::{LocalReplay, ReplayRequest, SagaReplay},
     saga::{Registry, ResumeOptions, Runner, Saga, StartOptions, StepContext, StepError, StepResult},
     storage::SagaQuery,
@@ -21,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     effects::Effects,
-    fatal::{Kill, fatal, kill_self},
+    fatal::{Kill, fatal, fatal_at, kill_self},
 };
 
 /// What a child process is to do.
@@ -63,6 +67,13 @@ pub enum Work {
     Replay(String),
     /// Resumes the saga of this id, which a replay made.
     ResumeReplay(String),
+    /// Copies every saga to the store in `copy.db`; it is killed at an append to that one.
+    Copy,
+    /// Moves every saga that has ended into the store in `copy.db`.
+    Move {
+        /// Whether it is killed at a removal from the hot store, instead of at an append to the cold one.
+        removing: bool,
+    },
 }
 
 /// A saga with a shape that a test is about. Its steps are `s0` and on; each has a compensation.
@@ -165,6 +176,14 @@ pub async fn store(dir: &Path) -> Result<Store, Error> {
     Ok(Sqlite::builder(dir.join("store.db")).open().await?.into_store())
 }
 
+/// The store that a job copies to.
+///
+/// # Errors
+/// The store's own.
+pub async fn copy_store(dir: &Path) -> Result<Store, Error> {
+    Ok(Sqlite::builder(dir.join("copy.db")).open().await?.into_store())
+}
+
 /// The effects in a job's folder.
 pub fn effects(dir: &Path) -> Effects {
     Effects::new(dir.join("effects"))
@@ -233,6 +252,11 @@ pub fn main(job: &str) -> Result<(), Box<dyn std::error::Error>> {
 
 async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
     let mut store = store(&job.dir).await?;
+    match job.work {
+        Work::Copy => return copy_all(job, &store).await,
+        Work::Move { removing } => return move_all(job, store, removing).await,
+        _ => {}
+    }
     if let Some(kill) = job.kill {
         store = fatal(store, kill);
     }
@@ -270,9 +294,40 @@ async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
             let report = replays(runner, job).resume(&SagaId::new(id)?, ResumeOptions::default()).await?;
             vec![Ended { saga: id.clone(), how: report.status.to_string() }]
         }
+        // Done above, for nothing runs.
+        Work::Copy | Work::Move { .. } => Vec::new(),
         Work::Recover => {
             let interrupted = runner.interrupted(SagaQuery::default()).await?;
             interrupted.iter().map(|saga| one(saga.saga_id.as_str(), Some(false))).collect::<FuturesUnordered<_>>().collect().await
         }
     })
+}
+
+async fn copy_all(job: &Job, from: &Store) -> Result<Vec<Ended>, Error> {
+    let mut to = copy_store(&job.dir).await?;
+    if let Some(kill) = job.kill {
+        to = fatal(to, kill);
+    }
+    let report = copy(from, &to, &CopyOptions::default().with_verify(true).with_concurrency(2), &|_| {}).await?;
+    Ok(vec![Ended {
+        saga: String::new(),
+        how: format!("{} copied, {} unchanged, {} refused", report.copied, report.unchanged, report.refused),
+    }])
+}
+
+/// The stores of a job in tiers, in which every saga that has ended may be moved.
+pub fn tiers(hot: &Store, cold: &Store) -> Tiered {
+    let later = ManualClock::new(SystemClock.now() + TimeDelta::days(1));
+    Tiered::new(hot.snapshots().clone(), cold.snapshots().clone(), Duration::ZERO).with_clock(Arc::new(later))
+}
+
+async fn move_all(job: &Job, mut hot: Store, removing: bool) -> Result<Vec<Ended>, Error> {
+    let mut cold = copy_store(&job.dir).await?;
+    match job.kill {
+        Some(kill) if removing => hot = fatal_at(hot, Call::Prune, kill),
+        Some(kill) => cold = fatal(cold, kill),
+        None => {}
+    }
+    let report = tiers(&hot, &cold).move_cold(u64::MAX).await?;
+    Ok(vec![Ended { saga: String::new(), how: format!("{} moved, {} refused", report.sagas, report.refused) }])
 }

@@ -26,10 +26,15 @@ pub fn kill_self() {
 
 /// `store`, whose process is killed at `kill`.
 pub fn fatal(store: Store, kill: Kill) -> Store {
+    fatal_at(store, Call::Append, kill)
+}
+
+/// `store`, whose process is killed at a call of another kind, counted like the appends of `kill`.
+pub fn fatal_at(store: Store, call: Call, kill: Kill) -> Store {
     let plan = FaultPlan::new();
     match kill {
-        Kill::Before(number) => plan.before(Call::Append, number, kill_self),
-        Kill::After(number) => plan.after(Call::Append, number, kill_self),
+        Kill::Before(number) => plan.before(call, number, kill_self),
+        Kill::After(number) => plan.after(call, number, kill_self),
     }
     let snapshots = Faulting::new(store.snapshots().clone(), plan);
     store.with_snapshots(Arc::new(snapshots))

@@ -44,5 +44,10 @@ pub mod prelude {
 #[doc = include_str!("../../README.md")]
 struct RootReadme;
 
+/// The guide to layers, whose code is compiled too.
+#[cfg(all(doctest, feature = "sqlite", feature = "cache"))]
+#[doc = include_str!("../../docs/guide/layers.md")]
+struct LayersGuide;
+
 #[cfg(test)]
 mod tests;

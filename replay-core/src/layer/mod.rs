@@ -10,10 +10,16 @@
 //! # }
 //! ```
 
+#[cfg(feature = "cache")]
+mod cached;
 mod faulting;
 mod instrumented;
 mod plan;
+mod tiered;
 
+#[cfg(feature = "cache")]
+pub use cached::Cached;
 pub use faulting::Faulting;
 pub use instrumented::{BYTES, CALL_SECONDS, CALLS, Instrumented, RECORDS};
 pub use plan::{Call, FaultPlan, Rates};
+pub use tiered::{MoveRefusal, MoveReport, Tiered};

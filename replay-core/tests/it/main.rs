@@ -5,12 +5,15 @@
 mod store;
 mod support;
 
+mod cached;
 mod capture;
 mod chain;
 mod control;
+mod copy;
 mod layer;
 mod replay;
 mod resume;
 mod run;
+mod tiered;
 mod time_travel;
 mod wave;

@@ -4,6 +4,7 @@
 
 mod clocks;
 mod contention;
+mod copying;
 mod crash;
 mod poison;
 mod replay;
