@@ -39,8 +39,20 @@ CREATE TABLE saga_labels (
     PRIMARY KEY (namespace, key, value, started_at, saga_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Texts that contexts of their saga are changes of. A frame was made from the record `since` and is for records from there on only;
+-- it goes with the last record that refers to it.
+CREATE TABLE frames (
+    frame_no INTEGER PRIMARY KEY,
+    saga_no  INTEGER NOT NULL,
+    since    INTEGER NOT NULL,
+    digest   BLOB NOT NULL,
+    encoding INTEGER NOT NULL,
+    context  ANY NOT NULL
+) STRICT;
+CREATE INDEX frames_by_saga ON frames (saga_no, since);
+
 -- Records in order of arrival. next_key: NULL = no checkpoint, -1 = several next steps, else a hash of the next step's name.
--- context is TEXT where encoding is 0 (the exact JSON text).
+-- context is TEXT where encoding is 0 (the exact JSON text); 1 = zstd, 2 = zstd with the text of the frame as its prefix.
 CREATE TABLE records (
     record_no       INTEGER PRIMARY KEY,
     saga_no         INTEGER NOT NULL,
@@ -53,6 +65,7 @@ CREATE TABLE records (
     step            INTEGER,
     retention_until INTEGER,
     encoding        INTEGER NOT NULL,
+    frame_no        INTEGER,
     header          BLOB NOT NULL,
     context         ANY NOT NULL
 ) STRICT;

@@ -1,12 +1,13 @@
 //! Compare-and-append: a saga's head and its history change in one transaction.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Deref};
 
-use replay_core::{Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
+use replay_core::{Encoded, Encoder, Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     error::during,
+    frames,
     head::Head,
     row::{self, Context},
     writer::Session,
@@ -14,12 +15,33 @@ use crate::{
 
 const OPERATION: &str = "append";
 
+/// A record, and its context as it is to be stored.
+pub(crate) struct Incoming {
+    record: SnapshotRecord,
+    encoded: Encoded,
+}
+
+impl Incoming {
+    /// Encodes what is to be appended; no lock is held for it.
+    pub(crate) fn all(encoder: &Encoder, records: Vec<SnapshotRecord>) -> Result<Vec<Self>> {
+        records.into_iter().map(|record| Ok(Self { encoded: encoder.encode(&record)?, record })).collect()
+    }
+}
+
+impl Deref for Incoming {
+    type Target = SnapshotRecord;
+
+    fn deref(&self) -> &SnapshotRecord {
+        &self.record
+    }
+}
+
 /// Appends records of any sagas. The inner result is the first conflict; what does not conflict is stored all the same.
-pub(crate) fn append(session: &mut Session, namespace: &str, records: &[SnapshotRecord]) -> Result<Result<()>> {
+pub(crate) fn append(session: &mut Session, namespace: &str, records: &[Incoming]) -> Result<Result<()>> {
     if let [record] = records {
         return append_to_saga(session, namespace, &[record]);
     }
-    let mut groups: Vec<Vec<&SnapshotRecord>> = Vec::new();
+    let mut groups: Vec<Vec<&Incoming>> = Vec::new();
     let mut group_of: HashMap<&SagaId, usize> = HashMap::new();
     for record in records {
         let group = *group_of.entry(&record.saga_id).or_insert(groups.len());
@@ -37,7 +59,7 @@ pub(crate) fn append(session: &mut Session, namespace: &str, records: &[Snapshot
 }
 
 /// Appends records of one saga, all or none.
-fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRecord]) -> Result<Result<()>> {
+fn append_to_saga(session: &mut Session, namespace: &str, records: &[&Incoming]) -> Result<Result<()>> {
     let Some(first) = records.first() else { return Ok(Ok(())) };
     let head = Head::find(session, namespace, &first.saga_id)?;
     let tip = head.map(|head| (head.sequence, head.digest));
@@ -65,12 +87,8 @@ fn append_to_saga(session: &mut Session, namespace: &str, records: &[&SnapshotRe
 }
 
 /// The records that are not stored yet, or the conflict.
-fn split_off_stored<'a>(
-    connection: &Connection,
-    head: Option<&Head>,
-    records: &[&'a SnapshotRecord],
-) -> Result<Result<Vec<&'a SnapshotRecord>>> {
-    let mut new: Vec<&SnapshotRecord> = Vec::new();
+fn split_off_stored<'a>(connection: &Connection, head: Option<&Head>, records: &[&'a Incoming]) -> Result<Result<Vec<&'a Incoming>>> {
+    let mut new: Vec<&Incoming> = Vec::new();
     for record in records {
         let last = new.last().map(|record| (record.sequence, record.digest())).or(head.map(|head| (head.sequence, head.digest)));
         if last.is_none_or(|(last, _)| record.sequence > last) {
@@ -107,14 +125,15 @@ fn stored_header(connection: &Connection, number: i64, sequence: u64) -> Result<
         .map_err(during(OPERATION))
 }
 
-fn insert(session: &mut Session, namespace: &str, number: i64, record: &SnapshotRecord) -> Result<()> {
-    let payload = record.payload()?;
+fn insert(session: &mut Session, namespace: &str, number: i64, record: &Incoming) -> Result<()> {
+    let Encoded { payload, base, .. } = &record.encoded;
+    let frame = base.as_ref().map(|base| frames::ensure(session, number, base)).transpose()?;
     let definition = session.definition(namespace, &record.outline)?;
     session
         .connection()
         .prepare_cached(
             "INSERT INTO records (saga_no, sequence, created_at, next_key, definition_no, phase, status, step, retention_until, encoding, \
-             header, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             frame_no, header, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )
         .and_then(|mut insert| {
             insert.execute((
@@ -128,6 +147,7 @@ fn insert(session: &mut Session, namespace: &str, number: i64, record: &Snapshot
                 record.step,
                 record.retention_until.map(|until| until.timestamp_micros()),
                 payload.encoding.code(),
+                frame,
                 &record.header()[..],
                 Context(payload),
             ))

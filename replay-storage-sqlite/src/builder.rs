@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use replay_core::{Clock, Error, ErrorKind, Namespace, Result, SystemClock, storage::StoreUrl};
+use replay_core::{Clock, Compression, Encoder, Error, ErrorKind, Namespace, Result, SystemClock, storage::StoreUrl};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -52,6 +52,7 @@ pub struct SqliteBuilder {
     clock: Arc<dyn Clock>,
     read_only: bool,
     create: bool,
+    compression: Compression,
 }
 
 impl SqliteBuilder {
@@ -64,10 +65,11 @@ impl SqliteBuilder {
             clock: Arc::new(SystemClock),
             read_only: false,
             create: true,
+            compression: Compression::ZSTD,
         }
     }
 
-    /// A builder from `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&read_only=true&create=false`.
+    /// A builder from `sqlite:path?durability=full|normal&namespace=x&busy_timeout_ms=5000&compression=zstd|off&read_only=true&create=false`.
     pub(crate) fn from_url(mut url: StoreUrl) -> Result<Self> {
         if url.scheme() != "sqlite" {
             return Err(Error::invalid(OPERATION, format!("`{}` is not the scheme of a SQLite store", url.scheme()))
@@ -90,6 +92,9 @@ impl SqliteBuilder {
         if let Some(word) = url.take("create") {
             let wrong = |_| Error::invalid(OPERATION, format!("create is neither true nor false: `{word}`"));
             builder = builder.create(word.parse().map_err(wrong)?);
+        }
+        if let Some(compression) = url.take_compression()? {
+            builder = builder.compression(compression);
         }
         url.finish()?;
         Ok(builder)
@@ -131,6 +136,13 @@ impl SqliteBuilder {
         self
     }
 
+    /// Sets how contexts are encoded; by default with [`Compression::ZSTD`]. Without compression, SQL can look into them. Records
+    /// that are there already stay as they are and readable.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
     /// Opens the file, and makes it and its tables if they are not there.
     ///
     /// # Errors
@@ -158,7 +170,7 @@ impl SqliteBuilder {
             Some(Writer::new(connection, self.busy_timeout).map_err(error::during(OPERATION))?)
         };
         let readers = Readers::new(&path, self.busy_timeout);
-        Ok(Sqlite::from_shared(Shared::new(self.path, self.namespace, self.clock, writer, readers)))
+        Ok(Sqlite::from_shared(Shared::new(self.path, self.namespace, self.clock, writer, readers, Encoder::new(self.compression))))
     }
 }
 

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::{
     error::during,
+    frames::JOIN,
     head::{NEWEST, missing_newest},
     row::{HEADER, RECORD, RecordRow, SEVERAL, step_key},
     store::Shared,
@@ -39,7 +40,7 @@ fn latest(shared: &Shared, connection: &Connection, saga: &SagaId) -> Result<Opt
     let sql = format!(
         "SELECT {RECORD} FROM sagas AS s
          LEFT JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} AND r.sequence >= s.sequence
-         WHERE s.namespace = :namespace AND s.saga_id = :saga_id"
+         {JOIN} WHERE s.namespace = :namespace AND s.saga_id = :saga_id"
     );
     let read = |row: &Row<'_>| match row.get_ref(0)? {
         rusqlite::types::ValueRef::Null => Ok(None),
@@ -59,10 +60,12 @@ fn latest(shared: &Shared, connection: &Connection, saga: &SagaId) -> Result<Opt
 }
 
 fn by_sequence(shared: &Shared, connection: &Connection, saga: &SagaId, sequence: i64) -> rusqlite::Result<Option<RecordRow>> {
-    const SQL: &str = "SELECT r.sequence, r.definition_no, r.encoding, r.header, r.context
-        FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
-        WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence = :sequence";
-    let mut select = connection.prepare_cached(SQL)?;
+    let sql = format!(
+        "SELECT {RECORD}
+         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence = :sequence"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
     let values = named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str(), ":sequence": sequence };
     select.query_row(values, |row| RecordRow::read(row, 0)).optional()
 }
@@ -70,25 +73,29 @@ fn by_sequence(shared: &Shared, connection: &Connection, saga: &SagaId, sequence
 /// `created_at` never decreases along the sequence. The index by time has every 16th record, so the one that is wanted is among
 /// the few before the first of those that is too late, and these are looked through in the index by sequence, from behind.
 fn by_time(shared: &Shared, connection: &Connection, saga: &SagaId, micros: i64) -> rusqlite::Result<Option<RecordRow>> {
-    const SQL: &str = "SELECT r.sequence, r.definition_no, r.encoding, r.header, r.context
-        FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
-        WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.created_at <= :micros AND r.sequence < coalesce(
+    let sql = format!(
+        "SELECT {RECORD}
+         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.created_at <= :micros AND r.sequence < coalesce(
             (SELECT later.sequence FROM records AS later INDEXED BY records_by_time
              WHERE later.saga_no = s.saga_no AND later.created_at > :micros AND later.sequence % 16 = 1
              ORDER BY later.created_at, later.sequence LIMIT 1), 9223372036854775807)
-        ORDER BY r.sequence DESC LIMIT 1";
-    let mut select = connection.prepare_cached(SQL)?;
+        ORDER BY r.sequence DESC LIMIT 1"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
     let values = named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str(), ":micros": micros };
     select.query_row(values, |row| RecordRow::read(row, 0)).optional()
 }
 
 fn before_step(shared: &Shared, connection: &Connection, saga: &SagaId, step: &str) -> Result<Option<SnapshotRecord>> {
-    const SQL: &str = "SELECT r.sequence, r.definition_no, r.encoding, r.header, r.context
-        FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
-        WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.next_key IN (:key, :several)
-        ORDER BY r.sequence DESC";
+    let sql = format!(
+        "SELECT {RECORD}
+         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.next_key IN (:key, :several)
+        ORDER BY r.sequence DESC"
+    );
     let failed = during("load");
-    let mut select = connection.prepare_cached(SQL).map_err(failed)?;
+    let mut select = connection.prepare_cached(&sql).map_err(failed)?;
     let mut rows = select
         .query(named_params! {
             ":namespace": shared.namespace(),
@@ -179,10 +186,10 @@ fn page(
         Order::Descending => "DESC",
     };
     // The context stands last in a row, so one that is not asked for is not read.
-    let columns = if query.payloads { RECORD } else { HEADER };
+    let (columns, join) = if query.payloads { (RECORD, JOIN) } else { (HEADER, "") };
     let read = if query.payloads { RecordRow::read } else { RecordRow::read_header };
     let sql = format!(
-        "SELECT {columns} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no
+        "SELECT {columns} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {join}
          WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence BETWEEN :first AND :last
            AND r.created_at >= :from AND r.created_at < :until
          ORDER BY r.sequence {order}"
@@ -198,12 +205,12 @@ fn page(
             ":until": query.created.until.map_or(i64::MAX, ceil_micros),
         })
         .map_err(failed)?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
+    let (mut records, mut bytes, mut frame) = (Vec::new(), 0, None);
     while records.len() < wanted && bytes < PAGE_BYTES {
         let Some(row) = rows.next().map_err(failed)? else { return Ok((records, true)) };
         let row = read(row, 0).map_err(failed)?;
         bytes += row.len();
-        records.push(shared.record(connection, query.saga_id.as_str(), row)?);
+        records.push(shared.record_after(connection, query.saga_id.as_str(), row, &mut frame)?);
     }
     Ok((records, false))
 }

@@ -6,6 +6,7 @@ mod builder;
 mod cells;
 mod connect;
 mod error;
+mod frames;
 mod head;
 mod history;
 mod logs;

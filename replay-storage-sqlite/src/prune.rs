@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::{
     error::during,
+    frames,
     head::{NEWEST, delete_labels},
     row::{self, RecordRow},
     store::Shared,
@@ -247,11 +248,14 @@ fn remove_record(session: &mut Session, namespace: &str, doomed: &Doomed, pass: 
     if pass == Pass::Newest {
         unlink(session, namespace, doomed.saga_no)?;
     }
-    session
+    let frame = session
         .connection()
-        .prepare_cached("DELETE FROM records WHERE record_no = ?1")
-        .and_then(|mut delete| delete.execute([doomed.record_no]))
+        .prepare_cached("DELETE FROM records WHERE record_no = ?1 RETURNING frame_no")
+        .and_then(|mut delete| delete.query_row([doomed.record_no], |row| row.get(0)))
         .map_err(failed)?;
+    if let Some(frame) = frame {
+        frames::release(session, doomed.saga_no, frame).map_err(failed)?;
+    }
     Ok(true)
 }
 
@@ -263,10 +267,10 @@ fn unlink(session: &mut Session, namespace: &str, saga_no: i64) -> Result<()> {
         .prepare_cached(&format!(
             "SELECT s.saga_id, s.started_at, {} FROM sagas AS s
              CROSS JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} WHERE s.saga_no = ?1",
-            row::RECORD
+            row::HEADER
         ))
         .and_then(|mut select| {
-            select.query_row([saga_no], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, RecordRow::read(row, 2)?))).optional()
+            select.query_row([saga_no], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, RecordRow::read_header(row, 2)?))).optional()
         })
         .map_err(failed)?;
     if let Some((saga_id, started_at, row)) = found {
@@ -355,7 +359,12 @@ fn sweep_some(connection: &Connection) -> rusqlite::Result<()> {
     } else {
         "DELETE FROM log_entries WHERE entry_no IN (SELECT entry_no FROM log_entries WHERE log_no = ?1 LIMIT ?2)"
     };
-    if connection.prepare_cached(sql)?.execute((number, CHUNK))? == 0 {
+    let mut removed = connection.prepare_cached(sql)?.execute((number, CHUNK))?;
+    if removed == 0 && kind == Garbage::Saga as i64 {
+        let frames = "DELETE FROM frames WHERE frame_no IN (SELECT frame_no FROM frames WHERE saga_no = ?1 LIMIT ?2)";
+        removed = connection.prepare_cached(frames)?.execute((number, CHUNK))?;
+    }
+    if removed == 0 {
         connection.prepare_cached("DELETE FROM garbage WHERE kind = ?1 AND number = ?2")?.execute((kind, number))?;
     }
     Ok(())

@@ -4,16 +4,20 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use replay_core::{Digest, Encoding, Error, Outline, Payload, Result, SnapshotId, SnapshotMeta, SnapshotRecord};
+use replay_core::{Digest, Encoding, Error, Frame, Outline, Payload, Result, SnapshotId, SnapshotMeta, SnapshotRecord};
 use rusqlite::{
     Connection, OptionalExtension, Row,
     types::{ToSql, ToSqlOutput, ValueRef},
 };
 
-use crate::error::{damaged, during};
+use crate::{
+    error::{damaged, during},
+    frames::{self, FrameRow},
+};
 
 /// The columns of `records AS r` that [`RecordRow::read`] takes, in their order.
-pub(crate) const RECORD: &str = "r.sequence, r.definition_no, r.encoding, r.header, r.context";
+/// They need the table `frames AS f` [joined](frames::JOIN).
+pub(crate) const RECORD: &str = "r.sequence, r.definition_no, r.encoding, r.header, r.context, r.frame_no, f.digest, f.encoding, f.context";
 
 /// The columns of `records AS r` that [`RecordRow::read_header`] takes, in their order.
 pub(crate) const HEADER: &str = "r.sequence, r.definition_no, r.encoding, r.header";
@@ -41,6 +45,9 @@ impl ToSql for Context<'_> {
     }
 }
 
+/// The frame of the record that was read last, by its number.
+pub(crate) type LastFrame = Option<(i64, Arc<Frame>)>;
+
 /// A record's stored parts, before they are put together.
 pub(crate) struct RecordRow {
     pub(crate) sequence: i64,
@@ -49,12 +56,18 @@ pub(crate) struct RecordRow {
     header: Bytes,
     /// None where it was not asked for.
     context: Option<Bytes>,
+    /// The frame's number, and the frame if it is there.
+    frame: Option<(i64, Option<FrameRow>)>,
 }
 
 impl RecordRow {
     /// Reads the columns [`RECORD`], the first of which is column `at`.
     pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
-        Ok(Self { context: Some(bytes(row, at + 4)?), ..Self::read_header(row, at)? })
+        let frame = match row.get(at + 5)? {
+            Some(number) => Some((number, frames::read(row, at + 6)?)),
+            None => None,
+        };
+        Ok(Self { context: Some(bytes(row, at + 4)?), frame, ..Self::read_header(row, at)? })
     }
 
     /// Reads the columns [`HEADER`], the first of which is column `at`: a record without its payload.
@@ -65,6 +78,7 @@ impl RecordRow {
             encoding: row.get(at + 2)?,
             header: bytes(row, at + 3)?,
             context: None,
+            frame: None,
         })
     }
 
@@ -75,6 +89,11 @@ impl RecordRow {
 
     /// Puts the record together and checks that it is the one that its row says.
     pub(crate) fn into_record(self, saga: &str, outline: Arc<Outline>) -> Result<SnapshotRecord> {
+        self.into_record_after(saga, outline, &mut None)
+    }
+
+    /// As [`into_record`](Self::into_record), sharing the frame of the record before it in a listing, so that its text is read once.
+    pub(crate) fn into_record_after(self, saga: &str, outline: Arc<Outline>, last: &mut LastFrame) -> Result<SnapshotRecord> {
         let name = |error: Error| error.with("snapshot", format_args!("{saga}@{}", self.sequence));
         let record = match self.context {
             None => SnapshotRecord::from_header(outline, self.header),
@@ -84,7 +103,16 @@ impl RecordRow {
                 SnapshotRecord::from_parts(outline, self.header, payload)
             }
         };
-        let record = record.map_err(name)?;
+        let mut record = record.map_err(name)?;
+        if let Some((number, row)) = self.frame {
+            if last.as_ref().is_none_or(|(known, _)| *known != number) {
+                let frame = row.map(FrameRow::into_frame).transpose().map_err(name)?;
+                *last = frame.map(|frame| (number, Arc::new(frame)));
+            }
+            if let Some((_, frame)) = last {
+                record = record.with_frame(frame.clone());
+            }
+        }
         if record.saga_id.as_str() != saga || i64::try_from(record.sequence) != Ok(self.sequence) {
             let found = SnapshotId { saga_id: record.saga_id.clone(), sequence: record.sequence };
             return Err(name(damaged("read", format!("the row holds another record, {found}"))));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use replay_core::{
-    Clock, Digest, Error, ErrorKind, Namespace, Result, SagaId, SnapshotRecord, Store,
+    Clock, Digest, Encoder, Error, ErrorKind, Namespace, Result, SagaId, SnapshotRecord, Store,
     storage::{
         At, BlobStorage, Capabilities, Cell, CellStorage, If, LogEntry, LogStorage, PruneReport, PruneRequest, SagaQuery, SagaSummary,
         SnapshotQuery, SnapshotStorage, StoreUrl, StreamInfo,
@@ -20,11 +20,12 @@ use replay_core::{
 use rusqlite::Connection;
 
 use crate::{
-    append, blobs,
+    append::{self, Incoming},
+    blobs,
     builder::SqliteBuilder,
     cells, history, logs, prune,
     readers::Readers,
-    row::{Outlines, RecordRow},
+    row::{LastFrame, Outlines, RecordRow},
     sagas,
     writer::{Session, Writer},
 };
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     /// None if the file is only read.
     writer: Option<Arc<Writer>>,
     outlines: Outlines,
+    encoder: Encoder,
 }
 
 impl Shared {
@@ -55,8 +57,9 @@ impl Shared {
         clock: Arc<dyn Clock>,
         writer: Option<Arc<Writer>>,
         readers: Arc<Readers>,
+        encoder: Encoder,
     ) -> Self {
-        Self { path, namespace, clock, writer, readers, outlines: Outlines::default() }
+        Self { path, namespace, clock, writer, readers, outlines: Outlines::default(), encoder }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -88,8 +91,17 @@ impl Shared {
 
     /// Puts a row of `saga` together.
     pub(crate) fn record(&self, connection: &Connection, saga: &str, row: RecordRow) -> Result<SnapshotRecord> {
+        self.record_after(connection, saga, row, &mut None)
+    }
+
+    /// Puts a row of `saga` together that comes after another in a listing.
+    pub(crate) fn record_after(&self, connection: &Connection, saga: &str, row: RecordRow, last: &mut LastFrame) -> Result<SnapshotRecord> {
         let outline = self.outlines.get(connection, row.definition_no)?;
-        row.into_record(saga, outline)
+        row.into_record_after(saga, outline, last)
+    }
+
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
     }
 }
 
@@ -154,7 +166,7 @@ impl SnapshotStorage for Sqlite {
         if records.is_empty() {
             return Ok(());
         }
-        let records = records.into_iter().map(SnapshotRecord::standing_alone).collect::<Result<Vec<_>>>()?;
+        let records = Incoming::all(self.0.encoder(), records)?;
         self.0.write("append", move |shared, session| append::append(session, shared.namespace(), &records)).await?
     }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use super::job::Job;
 use crate::{
     error::{Stage, classify, during, is_busy},
+    frames,
     head::Head,
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Session {
     heads: HashMap<SagaId, Head>,
     /// What SQLite calls the version of the file: it changes with each commit of another connection, and with no own one.
     version: Option<i64>,
+    /// The newest frame of each saga; for as long as heads are remembered, and until a frame is removed.
+    frames: HashMap<i64, frames::Known>,
     definitions: Memory<Digest>,
 }
 
@@ -34,7 +37,7 @@ pub(super) enum Outcome {
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, heads: HashMap::new(), version: None, definitions: Memory::default() }
+        Self { connection, heads: HashMap::new(), version: None, frames: HashMap::new(), definitions: Memory::default() }
     }
 
     /// The connection, inside the transaction.
@@ -88,7 +91,7 @@ impl Session {
         match looked {
             Ok(version) if self.version == Some(version) => {}
             Ok(version) => {
-                self.heads.clear();
+                self.forget_heads();
                 self.version = Some(version);
             }
             Err(failure) => {
@@ -114,7 +117,7 @@ impl Session {
     }
 
     fn roll_back(&mut self) {
-        self.heads.clear();
+        self.forget_heads();
         self.definitions.forget();
         if !self.connection.is_autocommit() {
             // SQLite rolls back by itself where this fails.
@@ -147,6 +150,25 @@ impl Session {
     /// To be called by whatever but an append changes which record is a saga's newest.
     pub(crate) fn forget_heads(&mut self) {
         self.heads.clear();
+        self.frames.clear();
+    }
+
+    /// A saga's newest frame, if it is known.
+    pub(crate) fn frame(&self, saga_no: i64) -> Option<frames::Known> {
+        self.frames.get(&saga_no).copied()
+    }
+
+    /// Remembers a frame that is there, in the open transaction.
+    pub(crate) fn learn_frame(&mut self, saga_no: i64, frame: frames::Known) {
+        if self.frames.len() >= REMEMBERED {
+            self.frames.clear();
+        }
+        self.frames.insert(saga_no, frame);
+    }
+
+    /// To be called by whatever removes a frame.
+    pub(crate) fn forget_frames(&mut self) {
+        self.frames.clear();
     }
 
     /// The number of a definition's outline, which is stored if it is new.

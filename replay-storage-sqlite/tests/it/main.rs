@@ -3,6 +3,7 @@
 
 mod child;
 mod damage;
+mod frames;
 mod full;
 mod opening;
 mod processes;

@@ -3,17 +3,24 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use replay_core::{
-    Digest, ErrorKind, SagaStatus, SnapshotMeta, SnapshotRecord,
+    Compression, Digest, ErrorKind, SagaStatus, SnapshotMeta, SnapshotRecord,
     storage::{At, PruneRequest, PruneScope, SagaQuery, SnapshotStorage},
 };
+use replay_storage_sqlite::Sqlite;
 use rusqlite::Connection;
 
 use crate::support::{append_up_to, fresh, id, newest, next_record, open, record, record_after};
 
 #[tokio::test]
-async fn a_context_is_queried_with_plain_sql() {
+async fn a_context_without_compression_is_queried_with_plain_sql() {
     let (_folder, path, store) = fresh().await;
-    append_up_to(&store, "order_1", 3).await;
+    drop(store);
+    let store = Sqlite::builder(&path).compression(Compression::Off).open().await.unwrap();
+    for n in 1..=3 {
+        let context = format!(r#"{{"n":{n},"token":"tok_{n}","note":"{}"}}"#, "much of the same, ".repeat(100));
+        let record = next_record(&store, "order_1", context).await;
+        store.append(vec![record]).await.unwrap();
+    }
     let sql = Connection::open(&path).unwrap();
     let row: (String, i64, String, String, String, String, String) = sql
         .query_row(
