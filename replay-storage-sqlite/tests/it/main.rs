@@ -7,6 +7,7 @@ mod frames;
 mod full;
 mod opening;
 mod processes;
+mod sequences;
 mod sql;
 mod support;
 mod writer;
