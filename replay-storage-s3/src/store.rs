@@ -159,6 +159,7 @@ impl SnapshotStorage for S3 {
     }
 
     async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()> {
+        let records = records.into_iter().map(SnapshotRecord::standing_alone).collect::<Result<_>>()?;
         append::append(&self.0, records).await
     }
 
