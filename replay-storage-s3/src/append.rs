@@ -27,9 +27,6 @@ const ROUNDS: u32 = 64;
 const OLD_OUTLINES: usize = 4;
 
 pub(crate) async fn append(shared: &Arc<Shared>, records: Vec<SnapshotRecord>) -> Result<()> {
-    for record in &records {
-        record.payload()?;
-    }
     let mut groups: Vec<Vec<SnapshotRecord>> = Vec::new();
     let mut group_of: HashMap<SagaId, usize> = HashMap::new();
     for record in records {

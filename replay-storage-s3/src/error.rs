@@ -49,13 +49,16 @@ impl Failure {
             },
             SdkError::TimeoutError(_) => Self::Timeout,
             SdkError::DispatchFailure(dispatch) => dispatch.as_connector_error().map_or(Self::NoAnswer, |error| {
-                if error.is_user() {
-                    return Self::Malformed;
+                let way = Way::of(error);
+                match way.cause {
+                    _ if error.is_user() => Self::Malformed,
+                    Some(_) if error.is_timeout() => Self::Unreachable(Cause::Slow),
+                    Some(cause) => Self::Unreachable(cause),
+                    // Only what came before any request is known to have sent nothing.
+                    None if error.is_timeout() => Self::Timeout,
+                    None if error.is_other() && error.as_other().is_none() && !way.was_sent => Self::NoCredentials,
+                    None => Self::NoAnswer,
                 }
-                if error.is_timeout() {
-                    return Self::Unreachable(Cause::Slow);
-                }
-                connection(error).unwrap_or(if error.is_other() { Self::NoCredentials } else { Self::NoAnswer })
             }),
             _ => Self::Malformed,
         }
@@ -146,26 +149,39 @@ impl Failure {
     }
 }
 
-/// What a failed attempt to connect says; none if there was a connection.
-fn connection(error: &(dyn StdError + 'static)) -> Option<Failure> {
-    let (mut failure, mut next) = (None, Some(error));
-    while let Some(error) = next {
-        next = error.source();
-        if error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(hyper_util::client::legacy::Error::is_connect) {
-            failure = Some(Failure::Unreachable(Cause::Address));
-        }
-        // Both TLS and the socket speak through this type, TLS as data that makes no sense.
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => failure = Some(Failure::Unreachable(Cause::Address)),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof if failure.is_some() => {
-                    failure = Some(Failure::Unreachable(Cause::Tls));
-                }
-                _ => {}
+/// How far a request got.
+struct Way {
+    /// Why there was no connection; none if there may have been one.
+    cause: Option<Cause>,
+    /// Whether it was handed to a connection.
+    was_sent: bool,
+}
+
+impl Way {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let (mut way, mut next) = (Self { cause: None, was_sent: false }, Some(error));
+        while let Some(error) = next {
+            next = error.source();
+            if let Some(client) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+                way.was_sent |= !client.is_connect();
+                way.cause = way.cause.or(client.is_connect().then_some(Cause::Address));
+            }
+            let Some(kind) = error.downcast_ref::<std::io::Error>().map(innermost) else { continue };
+            // While connecting, TLS speaks of data that makes no sense, or of an end where there should be some.
+            if matches!(kind, std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof) && way.cause.is_some() {
+                way.cause = Some(Cause::Tls);
             }
         }
+        way
     }
-    failure
+}
+
+/// The kind of the error that others of this type are wrapped around, which is not among their sources.
+fn innermost(mut error: &std::io::Error) -> std::io::ErrorKind {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<std::io::Error>()) {
+        error = inner;
+    }
+    error.kind()
 }
 
 fn describe(status: u16, code: &str) -> (ErrorKind, &'static str, &'static str) {

@@ -110,7 +110,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A name as one part of a key: letters, digits, `-` and `_` as they are, every other byte as `.xx`. Two names never give the same:
 /// beyond `longest` characters the digest decides, which `.h` announces, for an `h` is no hexadecimal digit.
 fn component(name: &str, longest: usize, kept: usize) -> String {
-    let encoded = encode(name.as_bytes(), longest + 1);
+    // All of it: what is cut off before an escape may be short enough to look whole.
+    let encoded = encode(name.as_bytes(), usize::MAX);
     if encoded.len() <= longest {
         return encoded;
     }

@@ -25,7 +25,7 @@ async fn refused(builder: replay_storage_s3::S3Builder, kind: ErrorKind) -> Erro
 async fn a_server_that_ignores_conditions_is_refused() {
     let server = tokio::task::spawn_blocking(|| s3::start(s3::Options::default().strip_conditions(true)));
     let server = server.await.expect("it starts").expect("it starts");
-    let place = Place::create_at(&server.url()).await;
+    let place = Place::create_at(server.url()).await;
     let error = refused(place.builder(), ErrorKind::Unsupported).await;
     assert_eq!(error.fact("condition"), Some("If-None-Match"));
     // Also where there is a store already.

@@ -13,7 +13,7 @@ use crate::support::{Behind, FIRST, SECOND, append, history, ids};
 async fn opening_a_store_that_is_there_takes_two() {
     let behind = Behind::proxy(FIRST).await;
     behind.open().await;
-    let (count, _) = behind.count(behind.open()).await;
+    let (count, _) = behind.count(Box::pin(behind.open())).await;
     assert_eq!(count, 2);
 }
 

@@ -33,7 +33,7 @@ impl Behind {
     /// How many requests `call` makes.
     pub(crate) async fn count<T>(&self, call: impl Future<Output = T>) -> (usize, T) {
         self.proxy.take_seen();
-        let outcome = call.await;
+        let outcome = Box::pin(call).await;
         (self.proxy.take_seen().len(), outcome)
     }
 }
