@@ -2,4 +2,5 @@
 
 pub(crate) mod copy;
 pub(crate) mod postgres;
+pub(crate) mod redis;
 pub(crate) mod sqlite;

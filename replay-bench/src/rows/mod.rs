@@ -6,6 +6,7 @@ mod memory;
 mod postgres;
 mod reads;
 mod recovery;
+mod redis;
 mod space;
 mod sqlite;
 mod syncs;
@@ -22,7 +23,8 @@ pub(crate) fn all(bench: &mut Bench) -> Outcome {
     listing::measure(bench)?;
     recovery::measure(bench)?;
     json::measure(bench)?;
-    postgres::measure(bench)
+    postgres::measure(bench)?;
+    redis::measure(bench)
 }
 
 /// The URL of the SQLite store in this file.

@@ -71,23 +71,6 @@ impl Files {
         Ok(Self { runtime, store, id, bare, outline })
     }
 
-    /// Microseconds per state at the instant of record `sequence`, checked and parsed.
-    fn state(&self, sequence: usize, times: usize) -> Outcome<f64> {
-        let at = history::instant(sequence)?;
-        let start = Instant::now();
-        self.runtime.block_on(async {
-            for _ in 0..times {
-                let record = self.store.snapshots().load(&self.id, At::Time(at)).await?.ok_or("no state")?;
-                let snapshot = record.decode()?;
-                if snapshot.sequence != sequence as u64 || !snapshot.context()?.is_object() {
-                    return Err("the wrong state".into());
-                }
-            }
-            Outcome::Ok(())
-        })?;
-        Ok(micros_each(start.elapsed(), times))
-    }
-
     fn bare_state(&self, sequence: usize, times: usize) -> Outcome<f64> {
         let start = Instant::now();
         for _ in 0..times {
@@ -102,24 +85,35 @@ impl Files {
         finish(record, parse)
     }
 
-    /// Milliseconds for the whole history, each record checked and, if asked for, its context parsed.
-    fn history(&self, parse: bool) -> Outcome<f64> {
-        let start = Instant::now();
-        self.runtime.block_on(async {
-            let mut records = self.store.snapshots().list(SnapshotQuery::new(self.id.clone()));
-            while let Some(record) = records.try_next().await? {
-                finish(record, parse)?;
-            }
-            Outcome::Ok(())
-        })?;
-        Ok(start.elapsed().as_secs_f64() * 1e3)
-    }
-
     fn bare_history(&self, parse: bool) -> Outcome<f64> {
         let start = Instant::now();
         self.bare.history()?.into_iter().try_for_each(|bits| self.decode(bits, parse))?;
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
+}
+
+/// Microseconds per state at the instant of record `sequence` of a saga, checked and parsed.
+pub(super) async fn states(store: &Store, id: &SagaId, sequence: usize, times: usize) -> Outcome<f64> {
+    let at = history::instant(sequence)?;
+    let start = Instant::now();
+    for _ in 0..times {
+        let record = store.snapshots().load(id, At::Time(at)).await?.ok_or("no state")?;
+        let snapshot = record.decode()?;
+        if snapshot.sequence != sequence as u64 || !snapshot.context()?.is_object() {
+            return Err("the wrong state".into());
+        }
+    }
+    Ok(micros_each(start.elapsed(), times))
+}
+
+/// Milliseconds for the whole history of a saga, each record checked and, if asked for, its context parsed.
+pub(super) async fn whole(store: &Store, id: &SagaId, parse: bool) -> Outcome<f64> {
+    let start = Instant::now();
+    let mut records = store.snapshots().list(SnapshotQuery::new(id.clone()));
+    while let Some(record) = records.try_next().await? {
+        finish(record, parse)?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
 fn histories(bench: &mut Bench) -> Outcome {
@@ -131,7 +125,8 @@ fn histories(bench: &mut Bench) -> Outcome {
         let row = Row::less(name, &format!("the state at an instant, at record {at} of {total}"), "µs");
         let row = row.must(1000.0).aim(50.0).ratio_must(1.3);
         if bench.wants(&[name]) {
-            let measured = bench.rounds(|| files.state(at, times), || files.bare_state(at, times))?;
+            let measured =
+                bench.rounds(|| files.runtime.block_on(states(&files.store, &files.id, at, times)), || files.bare_state(at, times))?;
             bench.push(row.measured(&measured, "a bare SELECT by an index of saga and time, then the same checks and the same parse"));
         }
     }
@@ -144,14 +139,14 @@ fn histories(bench: &mut Bench) -> Outcome {
             (Row::less(PARSED, "the same, each state also parsed", "ms"), true),
         ];
         for (row, parse) in rows {
-            let measured = bench.rounds(|| files.history(parse), || files.bare_history(parse))?;
+            let measured = bench.rounds(|| files.runtime.block_on(whole(&files.store, &files.id, parse)), || files.bare_history(parse))?;
             bench.push(row.measured(&measured, "a bare SELECT of the rows, then the same checks and, where asked for, the same parse"));
         }
     }
     Ok(())
 }
 
-fn finish(record: SnapshotRecord, parse: bool) -> Outcome {
+pub(super) fn finish(record: SnapshotRecord, parse: bool) -> Outcome {
     let snapshot = record.decode()?;
     if parse {
         snapshot.context()?;

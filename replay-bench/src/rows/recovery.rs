@@ -28,7 +28,7 @@ use crate::{
 
 const TIME: &str = "sqlite-full/recovery-64";
 const AGAIN: &str = "sqlite-full/recovery-64-executed-again";
-const SAGAS: usize = 64;
+pub(super) const SAGAS: usize = 64;
 
 pub(crate) fn measure(bench: &mut Bench) -> Outcome {
     if !bench.wants(&[TIME, AGAIN]) {
@@ -38,9 +38,9 @@ pub(crate) fn measure(bench: &mut Bench) -> Outcome {
     let (mut figures, mut floors) = (Vec::new(), Vec::new());
     let records = harness::threads()?.block_on(job::records(&job::context(1024)))?;
     for _ in 0..bench.count(5, 1) {
-        let path = bench.new_file();
-        child::kill_in_the_middle(&url(&path, Sync::Full), SAGAS)?;
-        let (took, again, left) = recover(&path)?;
+        let url = url(&bench.new_file(), Sync::Full);
+        child::kill_in_the_middle(&url, SAGAS)?;
+        let (took, again, left) = recover(&url)?;
         figures.push(took);
         repeated.push(number(again));
         floors.push(floor(&bench.new_file(), &records, left)?);
@@ -54,9 +54,9 @@ pub(crate) fn measure(bench: &mut Bench) -> Outcome {
 }
 
 /// Milliseconds until all sagas are completed, how many recorded steps were executed again, and how many records were appended.
-fn recover(path: &Path) -> Outcome<(f64, usize, usize)> {
+pub(super) fn recover(url: &str) -> Outcome<(f64, usize, usize)> {
     let runtime = harness::threads()?;
-    let recorded = runtime.block_on(recorded(path))?;
+    let recorded = runtime.block_on(recorded(url))?;
     let finished: usize = recorded.len();
     let again = Arc::new(AtomicUsize::new(0));
     let saga = child::watched({
@@ -70,7 +70,7 @@ fn recover(path: &Path) -> Outcome<(f64, usize, usize)> {
     })?;
     let start = Instant::now();
     let completed = runtime.block_on(async {
-        let runner = Runner::new(Store::open(&url(path, Sync::Full)).await?);
+        let runner = Runner::new(Store::open(url).await?);
         let resume = |id: SagaId| {
             let (runner, saga) = (runner.clone(), saga.clone());
             tokio::spawn(async move { runner.resume(&saga, &id).await })
@@ -90,8 +90,8 @@ fn recover(path: &Path) -> Outcome<(f64, usize, usize)> {
 }
 
 /// Which steps of which sagas are recorded as completed.
-async fn recorded(path: &Path) -> Outcome<HashSet<(SagaId, usize)>> {
-    let store = Store::open(&url(path, Sync::Full)).await?;
+async fn recorded(url: &str) -> Outcome<HashSet<(SagaId, usize)>> {
+    let store = Store::open(url).await?;
     let mut recorded = HashSet::new();
     for number in 0..SAGAS {
         let id = child::stuck_id(number)?;
