@@ -1,4 +1,4 @@
-//! The journal's file: entries one after the other, each with its length and a checksum.
+//! The journal's file: entries one after the other, each with its length and a checksum, and each of items.
 
 use std::{
     fs::{File, OpenOptions},
@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use replay_core::{Digest, Error, ErrorKind, Result, Retry};
 
 /// Length (4 bytes) and checksum (8 bytes) before each entry.
@@ -25,28 +25,29 @@ impl Journal {
         Ok(Self { file, offset: 0 })
     }
 
-    /// Keeps every other handle out, of this process and of others, until `unlock`.
-    pub(crate) fn lock(&self) -> Result<()> {
-        self.file.lock().map_err(|e| failed("lock store", e))
+    /// Runs `work` while every other handle is kept out, of this process and of others.
+    pub(crate) fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.file.lock().map_err(|e| failed("lock store", e))?;
+        let result = work(self);
+        self.file.unlock().map_err(|e| failed("unlock store", e))?;
+        result
     }
 
-    pub(crate) fn unlock(&self) -> Result<()> {
-        self.file.unlock().map_err(|e| failed("unlock store", e))
-    }
-
-    /// The entries that were added since the last call.
-    pub(crate) fn new_entries(&mut self) -> Result<Vec<Bytes>> {
+    /// The items of the entries that were added since the last call.
+    pub(crate) fn new_items(&mut self) -> Result<Vec<Bytes>> {
         let mut bytes = Vec::new();
         self.file.seek(SeekFrom::Start(self.offset)).map_err(|e| failed("read store", e))?;
         self.file.read_to_end(&mut bytes).map_err(|e| failed("read store", e))?;
-        let (mut rest, mut entries) = (Bytes::from(bytes), Vec::new());
-        while let Some(entry) = self.first_entry(&rest)? {
+        let (mut rest, mut items) = (Bytes::from(bytes), Vec::new());
+        while let Some(mut entry) = self.first_entry(&rest)? {
             let size = PREFIX + entry.len();
             rest = rest.slice(size..);
             self.offset += size as u64;
-            entries.push(entry);
+            while let Ok(len) = entry.try_get_u32() {
+                items.push(entry.split_to(len as usize));
+            }
         }
-        Ok(entries)
+        Ok(items)
     }
 
     /// The entry that `rest` begins with. None for one that a writer did not finish: it was never acknowledged, and the next writer
@@ -65,10 +66,15 @@ impl Journal {
         Err(Error::new(ErrorKind::Integrity, "read store").message("an entry fails its checksum").with("offset", self.offset))
     }
 
-    /// Writes an entry and waits until the disk has it.
-    pub(crate) fn write(&mut self, entry: &[u8]) -> Result<()> {
-        let len = u32::try_from(entry.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "write store"))?;
-        let bytes = [&len.to_be_bytes(), &Digest::of(entry).as_bytes()[..8], entry].concat();
+    /// Writes all items as one entry, so that a crash leaves all of them or none, and waits until the disk has it.
+    pub(crate) fn write(&mut self, items: &[Vec<u8>]) -> Result<()> {
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "write store"));
+        let mut entry = Vec::new();
+        for item in items {
+            entry.extend(len(item)?.to_be_bytes());
+            entry.extend(item);
+        }
+        let bytes = [&len(&entry)?.to_be_bytes(), &Digest::of(&entry).as_bytes()[..8], &entry].concat();
         let cut = |file: &File, offset| file.set_len(offset).map_err(|e| failed("write store", e));
         cut(&self.file, self.offset)?;
         if let Err(error) = self.file.write_all(&bytes) {

@@ -12,12 +12,10 @@ use replay_core::{
     storage::{At, Order, PruneReport, PruneRequest, PruneScope, SagaCursor, SagaQuery, SagaSummary, SnapshotQuery, check_next},
 };
 
-/// How many records or heads a listing reads at a time.
-const PAGE: usize = 100;
-
-/// One entry of the journal.
+/// One item of the journal.
 pub(crate) enum Change {
-    Append(SnapshotRecord),
+    /// A record, and when its saga started: of a history whose beginning is gone, the records left do not say it.
+    Append(DateTime<Utc>, SnapshotRecord),
     Remove(SagaId, u64),
 }
 
@@ -35,41 +33,29 @@ struct Saga {
 }
 
 impl Change {
-    /// All changes of one call as one entry, so that a crash leaves all of them or none. Each is preceded by its length, and is the
-    /// sequence to remove and its saga, or 0 and a record.
-    pub(crate) fn to_entry(changes: &[Self]) -> Result<Vec<u8>> {
-        let mut entry = Vec::new();
-        for change in changes {
-            let bytes = match change {
-                Self::Append(record) => [&0_u64.to_be_bytes()[..], &record.to_bytes()?].concat(),
-                Self::Remove(saga, sequence) => [&sequence.to_be_bytes(), saga.as_str().as_bytes()].concat(),
-            };
-            entry.extend((bytes.len() as u64).to_be_bytes());
-            entry.extend(bytes);
-        }
-        Ok(entry)
+    /// The sequence to remove and its saga, or 0, the start and the record.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        Ok(match self {
+            Self::Append(start, record) => [&[0; 8][..], &start.timestamp_micros().to_be_bytes(), &record.to_bytes()?].concat(),
+            Self::Remove(saga, sequence) => [&sequence.to_be_bytes(), saga.as_str().as_bytes()].concat(),
+        })
     }
 
-    /// Takes the first change out of an entry; none at its end.
-    pub(crate) fn take_from(entry: &mut Bytes) -> Result<Option<Self>> {
-        let damaged = || Error::new(ErrorKind::Integrity, "read store").message("an entry of the journal makes no sense");
-        let Ok(len) = entry.try_get_u64() else { return Ok(None) };
-        let len = usize::try_from(len).ok().filter(|len| *len <= entry.len()).ok_or_else(damaged)?;
-        let mut bytes = entry.split_to(len);
-        Ok(Some(match bytes.try_get_u64().map_err(|_| damaged())? {
-            0 => Self::Append(SnapshotRecord::from_bytes(&bytes)?),
+    pub(crate) fn from_bytes(mut bytes: Bytes) -> Result<Self> {
+        let damaged = || Error::new(ErrorKind::Integrity, "read store").message("an item of the journal makes no sense");
+        Ok(match bytes.try_get_u64().map_err(|_| damaged())? {
+            0 => {
+                let start = bytes.try_get_i64().ok().and_then(DateTime::from_timestamp_micros).ok_or_else(damaged)?;
+                Self::Append(start, SnapshotRecord::from_bytes(&bytes)?)
+            }
             sequence => Self::Remove(SagaId::new(str::from_utf8(&bytes).map_err(|_| damaged())?)?, sequence),
-        }))
+        })
     }
 }
 
 impl Saga {
     fn newest(&self) -> Option<&SnapshotRecord> {
         self.records.values().next_back()
-    }
-
-    fn last(&self) -> Option<(u64, Digest)> {
-        self.newest().map(|newest| (newest.sequence, newest.digest()))
     }
 
     /// The records that may go by `scope`, the oldest first.
@@ -96,10 +82,9 @@ impl Saga {
 impl Index {
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
-            Change::Append(record) => {
-                let (saga_id, started_at) = (record.saga_id.clone(), record.created_at);
-                let new = || Saga { started_at, records: BTreeMap::new() };
-                let saga = self.sagas.entry(saga_id.clone()).or_insert_with(new);
+            Change::Append(started_at, record) => {
+                let saga_id = record.saga_id.clone();
+                let saga = self.sagas.entry(saga_id.clone()).or_insert_with(|| Saga { started_at, records: BTreeMap::new() });
                 saga.records.insert(record.sequence, record);
                 self.order.insert(SagaCursor { started_at: saga.started_at, saga_id });
             }
@@ -115,8 +100,9 @@ impl Index {
     }
 
     /// The records that are not stored yet, if all of them may be: those of one saga are in order, and a repeated one is left out.
-    pub(crate) fn check(&self, records: Vec<SnapshotRecord>) -> Result<Vec<SnapshotRecord>> {
+    pub(crate) fn append(&self, records: Vec<SnapshotRecord>) -> Result<Vec<Change>> {
         let mut last: BTreeMap<SagaId, (u64, Digest)> = BTreeMap::new();
+        let position = |record: &SnapshotRecord| (record.sequence, record.digest());
         let mut fresh = Vec::new();
         for record in records {
             let saga = self.sagas.get(&record.saga_id);
@@ -124,9 +110,10 @@ impl Index {
             if stored.is_some_and(|stored| stored.digest() == record.digest()) {
                 continue;
             }
-            check_next(&record, last.get(&record.saga_id).copied().or_else(|| saga.and_then(Saga::last)))?;
-            last.insert(record.saga_id.clone(), (record.sequence, record.digest()));
-            fresh.push(record);
+            let newest = last.get(&record.saga_id).copied().or_else(|| saga?.newest().map(position));
+            check_next(&record, newest)?;
+            last.insert(record.saga_id.clone(), position(&record));
+            fresh.push(Change::Append(record.begins_at(), record));
         }
         Ok(fresh)
     }
@@ -148,31 +135,26 @@ impl Index {
         let Some(saga) = self.sagas.get(&query.saga_id).filter(|_| query.first <= query.last) else { return Vec::new() };
         let range = saga.records.range(query.first..=query.last).map(|(_, record)| record);
         let matching = range.filter(|record| query.created.contains(record.created_at));
-        let limit = query.limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(PAGE).min(PAGE));
-        let mut page: Vec<_> = match query.order {
-            Order::Ascending => matching.take(limit).cloned().collect(),
-            Order::Descending => matching.rev().take(limit).cloned().collect(),
+        let page: Vec<_> = match query.order {
+            Order::Ascending => matching.take(page_len(query.limit)).collect(),
+            Order::Descending => matching.rev().take(page_len(query.limit)).collect(),
         };
-        if !query.payloads {
-            page = page.into_iter().map(SnapshotRecord::without_payload).collect();
-        }
-        if let Some(end) = page.last() {
-            match query.order {
-                Order::Ascending => query.first = end.sequence + 1,
-                Order::Descending => query.last = end.sequence - 1,
-            }
+        match (page.last(), query.order) {
+            (Some(end), Order::Ascending) => query.first = end.sequence + 1,
+            (Some(end), Order::Descending) => query.last = end.sequence - 1,
+            (None, _) => {}
         }
         query.limit = query.limit.map(|limit| limit - page.len() as u64);
-        page
+        let shown = |record: SnapshotRecord| if query.payloads { record } else { record.without_payload() };
+        page.into_iter().cloned().map(shown).collect()
     }
 
     /// The next heads that match `query`, which is moved on behind them; none at its end.
     pub(crate) fn heads(&self, query: &mut SagaQuery) -> Vec<SagaSummary> {
-        let limit = query.limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(PAGE).min(PAGE));
         let before = query.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let sagas = self.order.range((Bound::Unbounded, before)).rev().filter_map(|cursor| self.sagas.get(&cursor.saga_id));
-        let heads = sagas.filter_map(|saga| saga.newest().map(|newest| SagaSummary::of(newest, saga.started_at)));
-        let page: Vec<_> = heads.filter(|head| query.matches(head)).take(limit).collect();
+        let heads = sagas.filter_map(|saga| Some(SagaSummary::of(saga.newest()?, saga.started_at)));
+        let page: Vec<_> = heads.filter(|head| query.matches(head)).take(page_len(query.limit)).collect();
         query.after = page.last().map(SagaSummary::cursor).or(query.after.take());
         query.limit = query.limit.map(|limit| limit - page.len() as u64);
         page
@@ -180,15 +162,12 @@ impl Index {
 
     /// What a prune removes, as a report and as changes.
     pub(crate) fn prune(&self, request: &PruneRequest) -> Result<(PruneReport, Vec<Change>)> {
-        let (mut report, mut changes, mut limit) = (PruneReport::default(), Vec::new(), request.limit);
-        let one = match &request.scope {
-            PruneScope::Expired { .. } => None,
-            PruneScope::KeepNewest { saga_id, .. } => saga_id.as_ref(),
-            PruneScope::Record(id) => Some(&id.saga_id),
-            PruneScope::Saga(saga) => {
-                limit = u64::MAX;
-                Some(saga)
-            }
+        let (mut report, mut changes) = (PruneReport::default(), Vec::new());
+        let (one, limit) = match &request.scope {
+            PruneScope::Expired { .. } => (None, request.limit),
+            PruneScope::KeepNewest { saga_id, .. } => (saga_id.as_ref(), request.limit),
+            PruneScope::Record(id) => (Some(&id.saga_id), request.limit),
+            PruneScope::Saga(saga) => (Some(saga), u64::MAX),
             other => return Err(Error::unsupported("prune", format!("{other:?}"))),
         };
         for (id, saga) in self.sagas.iter().filter(|(id, _)| one.is_none_or(|one| one == *id)) {
@@ -202,4 +181,9 @@ impl Index {
         }
         Ok((report, changes))
     }
+}
+
+/// How many records or heads a listing reads at a time.
+fn page_len(limit: Option<u64>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).map_or(100, |limit| limit.min(100))
 }

@@ -14,22 +14,14 @@ use replay_core::{
     storage::{At, Capabilities, PruneReport, PruneRequest, SagaQuery, SagaSummary, SnapshotQuery, SnapshotStorage},
 };
 
-use crate::{
-    file::Journal,
-    index::{Change, Index},
-};
+use file::Journal;
+use index::{Change, Index};
 
 /// A handle on the journal of one namespace. Several handles, also of several processes, may use one folder.
 #[derive(Debug)]
 pub struct JournalStore {
     name: String,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    journal: Journal,
-    index: Index,
+    state: Arc<Mutex<(Journal, Index)>>,
 }
 
 impl JournalStore {
@@ -39,53 +31,39 @@ impl JournalStore {
     /// `PermissionDenied` or `Unavailable` if the file cannot be opened.
     pub fn open(folder: &Path, namespace: Namespace) -> Result<Store> {
         let path = folder.join(format!("{}.journal", Digest::of(namespace.as_str().as_bytes())));
-        let state = State { journal: Journal::open(&path)?, index: Index::default() };
-        let store = Self { name: format!("journal({})", folder.display()), state: Arc::new(Mutex::new(state)) };
-        Ok(Store::new(namespace, Arc::new(store)))
+        let state = Arc::new(Mutex::new((Journal::open(&path)?, Index::default())));
+        Ok(Store::new(namespace, Arc::new(Self { name: format!("journal({})", folder.display()), state })))
     }
 }
 
-impl State {
-    /// Looks at the index, which is up to date, and writes the changes that follow before they are applied.
-    fn run<T>(&mut self, work: impl FnOnce(&Index) -> Result<(Vec<Change>, T)>) -> Result<T> {
-        for mut entry in self.journal.new_entries()? {
-            while let Some(change) = Change::take_from(&mut entry)? {
-                self.index.apply(change);
-            }
-        }
-        let (changes, answer) = work(&self.index)?;
-        if !changes.is_empty() {
-            self.journal.write(&Change::to_entry(&changes)?)?;
-        }
-        for change in changes {
-            self.index.apply(change);
-        }
-        Ok(answer)
-    }
-}
-
-/// Runs `work` on a thread that may block, with the file locked.
-async fn run<T, W>(state: Arc<Mutex<State>>, work: W) -> Result<T>
-where
-    T: Send + 'static,
-    W: FnOnce(&Index) -> Result<(Vec<Change>, T)> + Send + 'static,
-{
+/// Runs `work` on a thread that may block, with the file locked and the index up to date. What it changes is written before it counts.
+async fn run<T: Send + 'static>(
+    state: Arc<Mutex<(Journal, Index)>>,
+    work: impl FnOnce(&Index) -> Result<(Vec<Change>, T)> + Send + 'static,
+) -> Result<T> {
     let job = tokio::task::spawn_blocking(move || {
-        let mut state = state.lock();
-        state.journal.lock()?;
-        let result = state.run(work);
-        state.journal.unlock()?;
-        result
+        let (journal, index) = &mut *state.lock();
+        journal.locked(|journal| {
+            for item in journal.new_items()? {
+                index.apply(Change::from_bytes(item)?);
+            }
+            let (changes, answer) = work(index)?;
+            if !changes.is_empty() {
+                journal.write(&changes.iter().map(Change::to_bytes).collect::<Result<Vec<_>>>()?)?;
+            }
+            changes.into_iter().for_each(|change| index.apply(change));
+            Ok(answer)
+        })
     });
     job.await.map_err(|e| Error::new(ErrorKind::Internal, "use store").caused_by(e))?
 }
 
 /// The items of pages, each read when the one before it was used up.
-fn pages<Q, T>(state: &Arc<Mutex<State>>, query: Q, page: fn(&Index, &mut Q) -> Vec<T>) -> BoxStream<'static, Result<T>>
-where
-    Q: Clone + Send + 'static,
-    T: Send + 'static,
-{
+fn pages<Q: Clone + Send + 'static, T: Send + 'static>(
+    state: &Arc<Mutex<(Journal, Index)>>,
+    query: Q,
+    page: fn(&Index, &mut Q) -> Vec<T>,
+) -> BoxStream<'static, Result<T>> {
     let pages = stream::try_unfold((state.clone(), query), move |(state, mut query)| async move {
         let (items, query) = run(state.clone(), move |index| Ok((Vec::new(), (page(index, &mut query), query)))).await?;
         Ok::<_, Error>((!items.is_empty()).then_some((stream::iter(items).map(Ok), (state, query))))
@@ -100,11 +78,7 @@ impl SnapshotStorage for JournalStore {
     }
 
     async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()> {
-        run(self.state.clone(), move |index| {
-            let fresh = index.check(records)?;
-            Ok((fresh.into_iter().map(Change::Append).collect(), ()))
-        })
-        .await
+        run(self.state.clone(), move |index| Ok((index.append(records)?, ()))).await
     }
 
     async fn load(&self, saga: &SagaId, at: At) -> Result<Option<SnapshotRecord>> {
