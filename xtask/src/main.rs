@@ -10,6 +10,7 @@ mod interrupt;
 mod services;
 mod shell;
 mod soak;
+mod stores;
 mod test;
 mod tidy;
 mod workspace;
@@ -28,7 +29,7 @@ usage: cargo xtask COMMAND
   ci                                   everything that a change has to pass, in the order of what fails fastest
   bench [ARGS…]                        the benchmarks, each beside its floor; ARGS go to replay-bench
   soak [ARGS…]                         the fault and crash runs at soak counts; ARGS go to replay-e2e's soak
-  tidy                                 the rules of the repository that no compiler checks
+  tidy [--update]                      the rules of the repository that no compiler checks; --update first writes the generated tables
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Some("services") => services::main(&rest),
         Some("bench") => bench::run(&rest),
         Some("soak") => soak::run(&rest),
+        Some("tidy") if rest == ["--update"] => tidy::update().and_then(|()| tidy::run()),
         Some("tidy") => no_arguments("tidy", &rest).and_then(|()| tidy::run()),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

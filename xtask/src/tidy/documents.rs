@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::tree::Tree;
+use crate::stores;
 
 const DECISIONS: &str = "docs/adr";
 
@@ -57,6 +58,16 @@ pub(super) fn links_resolve(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The guide's table of stores is the one that code and figures give.
+pub(super) fn stores_are_compared_as_they_are(tree: &Tree) -> Vec<Finding> {
+    let finding = |message: String| vec![Finding::new(stores::GUIDE, 1, message)];
+    match stores::updated(|path| tree.text(path), tree.folders()) {
+        Ok(text) if tree.text(stores::GUIDE) == Some(&text) => Vec::new(),
+        Ok(_) => finding("its table of stores is stale; run `cargo xtask tidy --update`".to_owned()),
+        Err(error) => finding(error),
+    }
 }
 
 /// `line` without what stands between backticks.
@@ -124,6 +135,22 @@ mod tests {
         let findings = links_resolve(&Tree::of(&[("docs/index.md", text), ("docs/guide/a.md", ""), ("README.md", "")]));
         let lines: Vec<usize> = findings.iter().map(|finding| finding.line).collect();
         assert_eq!(lines, [3, 4], "{findings:?}");
+    }
+
+    #[test]
+    fn a_table_of_stores_that_is_stale_is_found() {
+        let with = |guide: &str| {
+            Tree::of(&[
+                (stores::GUIDE, guide),
+                (stores::FIGURES, r#"{"machine": {"cores": 2}, "rows": []}"#),
+                ("replay-storage-a/src/store.rs", "    fn capabilities(&self) -> Capabilities {\n        Capabilities::default()\n    }\n"),
+            ])
+        };
+        let stale = with("<!-- stores:begin -->\n<!-- stores:end -->\n");
+        assert!(stores_are_compared_as_they_are(&stale)[0].message.contains("--update"));
+        let fresh = stores::updated(|path| stale.text(path), stale.folders()).unwrap();
+        assert_eq!(stores_are_compared_as_they_are(&with(&fresh)), []);
+        assert!(stores_are_compared_as_they_are(&Tree::of(&[]))[0].message.contains("missing"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod tree;
 use std::fmt;
 
 use crate::shell::{self, Failure, Outcome};
+use crate::stores;
 use crate::workspace::Workspace;
 use tree::Tree;
 
@@ -53,6 +54,14 @@ pub(crate) fn run() -> Outcome {
     }
 }
 
+/// Writes the tables that are generated.
+pub(crate) fn update() -> Outcome {
+    let tree = Tree::load(shell::root())?;
+    let text = stores::updated(|path| tree.text(path), tree.folders()).map_err(Failure::new)?;
+    let path = shell::root().join(stores::GUIDE);
+    std::fs::write(&path, text).map_err(|error| Failure::new(format!("could not write {}: {error}", path.display())))
+}
+
 fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(layers::core_names_no_driver(workspace));
@@ -67,6 +76,7 @@ fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     findings.extend(documents::changelog_is_open(tree));
     findings.extend(documents::decisions_are_numbered(tree));
     findings.extend(documents::links_resolve(tree));
+    findings.extend(documents::stores_are_compared_as_they_are(tree));
     findings
 }
 

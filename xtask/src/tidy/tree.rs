@@ -68,6 +68,12 @@ impl Tree {
         self.paths.iter().filter_map(move |path| path.strip_prefix(&prefix)).filter(|name| !name.contains('/'))
     }
 
+    /// The names of the folders at the root.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &str> {
+        let tops: BTreeSet<&str> = self.paths.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+        tops.into_iter()
+    }
+
     /// A tree of the given files, for testing rules.
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
