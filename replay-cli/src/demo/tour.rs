@@ -10,6 +10,10 @@ use crate::{app::App, cmd, cmd::quoted, exit::Exit, time::show};
 
 const ORDER: &str = include_str!("order.yaml");
 const FILE: &str = "order.yaml";
+/// What the order starts with.
+const EXPIRED: (&str, &str) = ("expired-token.json", r#"{"customer": "c-17", "amount": 4200, "payment_token": "tok_expired"}"#);
+/// What its replay changes. Tokens stand in files, since what is typed is seen in the list of processes.
+const CORRECTED: (&str, &str) = ("corrected-token.json", r#"{"payment_token": "tok_ok"}"#);
 const ORIGINAL: &str = "order_123";
 const REPLAY: &str = "order_123-replayed";
 
@@ -33,8 +37,16 @@ impl Stage {
                 .message(format!("{} holds an earlier tour", folder.display()))
                 .hint("give another folder with --keep"));
         }
-        std::fs::write(folder.join(FILE), order).map_err(wrong)?;
+        for (name, text) in [(FILE, order), EXPIRED, CORRECTED] {
+            std::fs::write(folder.join(name), text).map_err(wrong)?;
+        }
         Ok(Self { folder, temporary })
+    }
+
+    /// `word` as the command needs it, which runs elsewhere: with the path of the file that it names.
+    fn located(&self, word: &str) -> String {
+        let (mark, name) = word.strip_prefix('@').map_or(("", word), |name| ("@", name));
+        if [FILE, EXPIRED.0, CORRECTED.0].contains(&name) { format!("{mark}{}", self.folder.join(name).display()) } else { word.to_owned() }
     }
 
     fn url(&self) -> String {
@@ -62,10 +74,10 @@ pub(crate) async fn run(app: &App, keep: Option<&Path>) -> Result<Exit> {
 async fn story(app: &App, stage: &Stage) -> Result<()> {
     let tour = Tour { app, stage };
     tour.say("An order reserves stock, charges the customer and ships. Its payment token has expired, so the charge is refused and the reservation released.");
-    let input = r#"{"customer": "c-17", "amount": 4200, "payment_token": "tok_expired"}"#;
-    tour.command(&["start", FILE, "--id", ORIGINAL, "--input", input], Exit::Failed).await?;
-    tour.say("Every state on the way was captured. What would a replay with a corrected token do? The released reservation is made again, under a fresh key.");
-    let corrected = ["run", ORIGINAL, "--from-step", "charge_payment", "--override", "payment_token=tok_ok"];
+    let input = format!("@{}", EXPIRED.0);
+    tour.command(&["start", FILE, "--id", ORIGINAL, "--input", &input], Exit::Failed).await?;
+    tour.say("Every state on the way was captured. What would a replay with a corrected token do? The token stands in a file, since what is typed is seen in the list of processes. The released reservation is made again, under a fresh key.");
+    let corrected = ["run", ORIGINAL, "--from-step", "charge_payment", "--override-file", CORRECTED.0];
     tour.command(&[&corrected[..], &["--dry-run"]].concat(), Exit::Ok).await?;
     tour.say("So be it. A replay is a new saga; the original stays as it was.");
     tour.command(&[&corrected[..], &["--id", REPLAY]].concat(), Exit::Ok).await?;
@@ -105,8 +117,7 @@ impl Tour<'_> {
         let (app, paint) = (self.app, self.app.output.stderr);
         let typed: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         app.output.note(format!("\n{} {}\n", paint.dim("$"), paint.accent(format!("{} {}", app.name, typed.join(" ")))));
-        let file = self.stage.folder.join(FILE).display().to_string();
-        let words = words.iter().map(|word| if *word == FILE { file.clone() } else { (*word).to_owned() });
+        let words = words.iter().map(|word| self.stage.located(word));
         let exit = Box::pin(cmd::run_words(app, &self.stage.url(), words)).await?;
         if exit == expected {
             return Ok(());
@@ -132,7 +143,7 @@ fn closing(app: &App, stage: &Stage, payments: std::net::SocketAddr) {
     let mut lines = vec![String::new(), paint.bold("What next")];
     if stage.temporary.is_some() {
         lines.push(command(format!("{name} demo --keep tour")));
-        lines.push("    the same, but the store and order.yaml stay in ./tour, to go on exploring".to_owned());
+        lines.push("    the same, but the store, order.yaml and the tokens stay in ./tour, to go on exploring".to_owned());
     } else {
         lines.push(command(format!("export REPLAY_STORAGE_URL={}", quoted(&stage.url()))));
         lines.push(command(format!("{name} sagas")));

@@ -7,6 +7,9 @@ fn the_tour_tells_the_whole_story_and_leaves_a_store_where_it_is_asked_to() {
     for command in ["start", "run", "time-travel", "diff", "history"] {
         assert!(ran.stderr.contains(&format!("$ replay {command} ")), "{}", ran.stderr);
     }
+    let typed: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("$ ")).collect();
+    assert!(typed.iter().all(|command| !command.contains("tok_")), "a token stands on a command line: {typed:?}");
+    assert!(typed.iter().any(|command| command.contains("--override-file corrected-token.json")), "{typed:?}");
     for shown in ["↺ rolled_back", "✔ completed", "↻ run again", "└─ order_123-replayed"] {
         assert!(ran.stdout.contains(shown), "{shown} is not in\n{}", ran.stdout);
     }
