@@ -15,7 +15,7 @@ use std::sync::{
 use futures::{StreamExt, TryStreamExt, stream};
 use replay::{
     prelude::*,
-    replay::{BatchOptions, replay_many},
+    replay::{BatchItem, BatchOptions, replay_many},
     storage::SagaQuery,
 };
 use serde_json::{Value, json};
@@ -71,8 +71,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             |saga: &replay::storage::SagaSummary| ReplayRequest::from_step(saga.saga_id.clone(), "charge").with_reason("gateway is back");
         let results: Vec<_> = replay_many(replays.clone(), &**store.snapshots(), failed, options, request).try_collect().await?;
         let (mut succeeded, mut known) = (0, 0);
-        for item in results {
-            let result = item.result?;
+        for result in results.into_iter().filter_map(BatchItem::into_result) {
+            let result = result?;
             succeeded += u32::from(result.status == ReplayStatus::Success);
             known += u32::from(result.existing);
         }

@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt, future, stream};
+use futures::{StreamExt, future, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::{
-    Error, Result, SagaId, SagaStatus, Store,
+    Error, Result, SagaId, Store,
     json::Override,
-    replay::{Checkpoint, LocalReplay, ReplayRequest, ReplayResult, SagaReplay},
-    saga::Registry,
-    storage::{SagaQuery, SagaSummary},
+    replay::{Checkpoint, ReplayRequest, ReplayResult, SagaReplay},
+    storage::SagaSummary,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +16,7 @@ use super::{
     confirm::confirm,
     filter,
     run::{exit_of, replayer, request},
+    selection::{Counts, Selection},
 };
 use crate::{
     app::App,
@@ -35,11 +35,11 @@ const PREVIEWED: usize = 10;
 pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<Exit> {
     let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
     let store = &app.store().await?;
-    if query.statuses.is_empty() {
-        query.statuses = vec![SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
-        app.output.note("only sagas that failed are looked at; name another status in --where if that is meant");
+    let only_failed = query.statuses.is_empty();
+    if only_failed {
+        app.output.note("only sagas that failed are replayed; name another status in --where if that is meant");
     }
-    let found = find(app, store, args, query).await?;
+    let Selection { found, left_out } = Selection::find(app, store, args, query, only_failed).await?;
     if args.from_step.is_none()
         && let Some(saga) = found.iter().find(|saga| saga.error.is_none())
     {
@@ -49,11 +49,12 @@ pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<E
     }
     if found.is_empty() {
         app.output.note("no saga matches; nothing was replayed");
-        return answer(app, args, &[]);
+        return lines_answer(app, args.dry_run, &[], &left_out);
     }
-    preview(app, args, &found);
+    preview(app, args, &found, &left_out);
     if args.dry_run {
-        return plan_all(app, store, args, change, &found).await;
+        let lines = plan_all(app, store, args, change, &found).await?;
+        return lines_answer(app, true, &lines, &left_out);
     }
     let mut signals = Signals::listen();
     if !args.yes {
@@ -67,33 +68,9 @@ pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<E
     let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
     let items = replay_all(app, store, args, &found, &key, first, &interrupt).await?;
     match items {
-        Some(items) => answer(app, args, &items),
+        Some(items) => answer(app, &items, &left_out),
         None => Ok(Exit::Interrupted),
     }
-}
-
-/// The sagas that match, at most as many as were asked for, without those that an earlier run of the same batch made.
-async fn find(app: &App, store: &Store, args: &RunArgs, query: SagaQuery) -> Result<Vec<SagaSummary>> {
-    let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let replays = LocalReplay::new(app.runner(store, None), Registry::new());
-    let mut sagas = store.snapshots().sagas(query);
-    let mut found = Vec::new();
-    while found.len() < limit
-        && let Some(saga) = sagas.try_next().await?
-    {
-        let ours = match (&saga.origin, args.replay_key.as_deref()) {
-            (Some(origin), Some(key)) => replays
-                .replays(&origin.saga_id)
-                .await?
-                .iter()
-                .any(|entry| entry.replay_id == origin.replay_id && entry.replay_key.as_deref() == Some(key)),
-            _ => false,
-        };
-        if !ours {
-            found.push(saga);
-        }
-    }
-    Ok(found)
 }
 
 /// One saga's request, made of that of another.
@@ -159,7 +136,7 @@ fn bar(app: &App, count: usize) -> ProgressBar {
     bar
 }
 
-fn preview(app: &App, args: &RunArgs, found: &[SagaSummary]) {
+fn preview(app: &App, args: &RunArgs, found: &[SagaSummary], left_out: &Counts) {
     let paint = app.output.stderr;
     let what = if args.dry_run { "would be replayed" } else { "to be replayed" };
     let mut lines = vec![format!("{} {what}", paint.bold(format!("{} sagas", found.len())))];
@@ -171,19 +148,22 @@ fn preview(app: &App, args: &RunArgs, found: &[SagaSummary]) {
     if found.len() > PREVIEWED {
         lines.push(paint.dim(format!("  … and {} more", found.len() - PREVIEWED)));
     }
+    if !left_out.is_empty() {
+        lines.push(paint.dim(format!("  left out: {left_out}")));
+    }
     app.output.note(lines.join("\n"));
 }
 
-async fn plan_all(app: &App, store: &Store, args: &RunArgs, change: Override, found: &[SagaSummary]) -> Result<Exit> {
+async fn plan_all(app: &App, store: &Store, args: &RunArgs, change: Override, found: &[SagaSummary]) -> Result<Vec<BatchLine>> {
     let replayer = replayer(app, store, args, None)?;
     let template = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
-    let mut items = Vec::new();
+    let mut lines = Vec::new();
     for saga in found {
         let request = request_for(&template, saga, args.from_step.as_deref()).with_dry_run(true);
         let result = replayer.replay(request).await;
-        items.push(BatchLine::of(saga.saga_id.to_string(), &result));
+        lines.push(BatchLine::of(saga.saga_id.to_string(), &result));
     }
-    lines_answer(app, true, &items)
+    Ok(lines)
 }
 
 /// One saga's line in a summary.
@@ -233,19 +213,18 @@ impl BatchLine {
     }
 }
 
-fn answer(app: &App, args: &RunArgs, items: &[(SagaId, Result<ReplayResult>)]) -> Result<Exit> {
+fn answer(app: &App, items: &[(SagaId, Result<ReplayResult>)], left_out: &Counts) -> Result<Exit> {
     let lines: Vec<BatchLine> = items.iter().map(|(saga, result)| BatchLine::of(saga.to_string(), result)).collect();
-    lines_answer(app, args.dry_run, &lines)
+    lines_answer(app, false, &lines, left_out)
 }
 
-fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine]) -> Result<Exit> {
+fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine], left_out: &Counts) -> Result<Exit> {
     let failed = lines.iter().filter(|line| !line.ok).count();
-    let mut table = Table::new(&["", "SAGA", "REPLAY", "STATUS", "BECAUSE"]).or_empty("nothing was replayed").footer(format!(
-        "{} sagas: {} {}, {failed} failed",
-        lines.len(),
-        lines.len() - failed,
-        if dry_run { "could be replayed" } else { "replayed" },
-    ));
+    let others = if left_out.is_empty() { String::new() } else { format!("; left out: {left_out}") };
+    let what = if dry_run { "could be replayed" } else { "replayed" };
+    let mut table = Table::new(&["", "SAGA", "REPLAY", "STATUS", "BECAUSE"])
+        .or_empty(format!("nothing was replayed{others}"))
+        .footer(format!("{} sagas: {} {what}, {failed} failed{others}", lines.len(), lines.len() - failed));
     for line in lines {
         let (ok, error) = (line.ok, line.error.clone().unwrap_or_default());
         table.row(vec![
@@ -261,6 +240,7 @@ fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine]) -> Result<Exit> {
         .with("dry_run", dry_run)
         .with("replayed", lines.len() - failed)
         .with("failed", failed)
+        .with("left_out", left_out.json())
         .ids(lines.iter().filter_map(|line| line.new_saga.clone()));
     app.output.answer(summary.table(table))?;
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })

@@ -19,6 +19,7 @@ mod list_changes;
 mod resume;
 mod run;
 mod sagas;
+mod selection;
 mod shell;
 mod show;
 mod snapshot;

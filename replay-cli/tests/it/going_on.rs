@@ -59,6 +59,11 @@ fn a_batch_leaves_out_what_has_not_failed_unless_it_is_named() {
     world.run(&["start", "f.yaml", "--id", "ok"]).exits(0);
     let plan = world.run(&["run", "--where", "name=f", "--from-step", "b", "--dry-run"]).exits(0).json();
     assert_eq!((plan["replays"].as_array().unwrap().len(), &plan["replays"][0]["original"]), (1, &json!("f1")));
+    assert_eq!(plan["left_out"], json!([{"reason": "completed", "count": 1}]));
+    let table = world.run(&["run", "--where", "name=f", "--from-step", "b", "--dry-run", "-o", "table"]).exits(0);
+    assert!(table.stdout.contains("1 could be replayed, 0 failed; left out: 1 completed"), "{}", table.stdout);
+    let none = world.run(&["run", "--where", "name=f,id-prefix=ok", "--dry-run", "-o", "table"]).exits(0);
+    assert!(none.stdout.contains("nothing was replayed; left out: 1 completed"), "{}", none.stdout);
     world.run(&["run", "--where", "name=f,status=completed", "--yes"]).exits(2).says(&["--from-step"]);
     let named = world.run(&["run", "--where", "name=f,status=completed", "--from-step", "b", "--dry-run"]).exits(0).json();
     assert_eq!(named["replays"][0]["original"], json!("ok"));
@@ -78,7 +83,11 @@ fn a_batch_that_is_run_again_does_not_count_its_own_sagas() {
         ids
     };
     assert_eq!(originals(world.run(&batch).exits(1)), ["f1", "f2"]);
-    assert_eq!(originals(world.run(&batch).exits(1)), ["f1", "f2"]);
+    let again = world.run(&batch).exits(1);
+    assert_eq!(again.json()["left_out"], json!([{"reason": "made_by_this_batch", "count": 2}]));
+    assert_eq!(originals(again), ["f1", "f2"]);
+    let first = world.run(&["run", "--where", "name=f,id-prefix=f", "--from-step", "b", "--limit", "1", "--dry-run"]).json();
+    assert_eq!(first["left_out"], json!([{"reason": "over_limit", "count": 1}]));
     assert_eq!(world.run(&["sagas", "-o", "ids"]).stdout.lines().count(), 4);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, future, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
 use super::{ReplayRequest, ReplayResult, SagaReplay};
 use crate::{
@@ -42,21 +42,72 @@ impl BatchOptions {
     }
 }
 
-/// What became of one saga of a batch.
+/// What became of one saga that a batch met.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct BatchItem {
-    /// The saga.
-    pub original: SagaId,
-    /// Its replay, or why there is none.
-    pub result: Result<ReplayResult>,
+pub enum BatchItem {
+    /// It was to be replayed.
+    #[non_exhaustive]
+    Replayed {
+        /// The saga.
+        original: SagaId,
+        /// Its replay, or why there is none.
+        result: Result<ReplayResult>,
+    },
+    /// It matches, and was not to be replayed.
+    #[non_exhaustive]
+    LeftOut {
+        /// The saga.
+        saga_id: SagaId,
+        /// Why not.
+        reason: LeftOut,
+    },
+}
+
+impl BatchItem {
+    /// The replay, or why there is none; none for a saga that was left out.
+    pub fn result(&self) -> Option<&Result<ReplayResult>> {
+        match self {
+            Self::Replayed { result, .. } => Some(result),
+            Self::LeftOut { .. } => None,
+        }
+    }
+
+    /// The same by value.
+    pub fn into_result(self) -> Option<Result<ReplayResult>> {
+        match self {
+            Self::Replayed { result, .. } => Some(result),
+            Self::LeftOut { .. } => None,
+        }
+    }
+}
+
+/// Why a batch does not replay a saga that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// It is itself a replay that this batch has made, now or in an earlier run under the same key.
+    MadeByThisBatch,
+}
+
+impl LeftOut {
+    /// Why the batch with the given replay key leaves `saga` out, if it does.
+    ///
+    /// # Errors
+    /// Those of reading the replay log.
+    pub async fn of(saga: &SagaSummary, replay: &dyn SagaReplay, replay_key: Option<&str>) -> Result<Option<Self>> {
+        let (Some(origin), Some(key)) = (&saga.origin, replay_key) else { return Ok(None) };
+        let siblings = replay.replays(&origin.saga_id).await?;
+        let is_ours = siblings.iter().any(|entry| entry.replay_id == origin.replay_id && entry.replay_key.as_deref() == Some(key));
+        Ok(is_ours.then_some(Self::MadeByThisBatch))
+    }
 }
 
 /// Replays every saga that matches `query`, each as `request` says, and gives the results as they come. An error of the stream is one
 /// of the listing; what goes wrong with one saga is in its item.
 ///
-/// Sagas that this batch itself has made are left out, also if they match. To stop, drop the stream: the replays that run are then
-/// interrupted, and go on when the batch is run again under its key.
+/// Sagas that this batch itself has made are left out, also if they match, and are items that say so. To stop, drop the stream: the
+/// replays that run are then interrupted, and go on when the batch is run again under its key.
 pub fn replay_many(
     replay: Arc<dyn SagaReplay>,
     snapshots: &dyn SnapshotStorage,
@@ -70,7 +121,6 @@ pub fn replay_many(
         .sagas(query)
         .map_ok(move |saga| one(replay.clone(), saga, replay_key.clone(), request.clone()))
         .try_buffer_unordered(concurrency.max(1))
-        .try_filter_map(future::ok)
         .boxed()
 }
 
@@ -79,15 +129,12 @@ async fn one(
     saga: SagaSummary,
     key: Option<Arc<str>>,
     request: Arc<dyn Fn(&SagaSummary) -> ReplayRequest + Send + Sync>,
-) -> Result<Option<BatchItem>> {
-    if let (Some(origin), Some(key)) = (&saga.origin, &key) {
-        let siblings = replay.replays(&origin.saga_id).await?;
-        if siblings.iter().any(|entry| entry.replay_id == origin.replay_id && entry.replay_key.as_ref() == Some(key)) {
-            return Ok(None);
-        }
+) -> Result<BatchItem> {
+    if let Some(reason) = LeftOut::of(&saga, &*replay, key.as_deref()).await? {
+        return Ok(BatchItem::LeftOut { saga_id: saga.saga_id, reason });
     }
     let mut request = request(&saga);
     request.replay_key = key.or(request.replay_key);
     let result = replay.replay(request).await;
-    Ok(Some(BatchItem { original: saga.saga_id, result }))
+    Ok(BatchItem::Replayed { original: saga.saga_id, result })
 }

@@ -37,7 +37,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub use batch::{BatchItem, BatchOptions, replay_many};
+pub use batch::{BatchItem, BatchOptions, LeftOut, replay_many};
 pub use lineage::{Lineage, LineageSaga};
 pub use local::LocalReplay;
 pub use log::ReplayEntry;
