@@ -36,7 +36,10 @@ impl Unit {
     /// Whether each record follows the one before it, so that moving the head from before the first to the last is all there is to do.
     pub(crate) fn is_chain(&self) -> bool {
         let follows = |pair: &[SnapshotRecord]| check_next(&pair[1], Some((pair[0].sequence, pair[0].digest()))).is_ok();
-        self.first().sequence > 0 && i64::try_from(self.last().sequence).is_ok() && self.records.windows(2).all(follows)
+        let first = self.first();
+        i64::try_from(self.last().sequence).is_ok()
+            && check_next(first, first.predecessor()).is_ok()
+            && self.records.windows(2).all(follows)
     }
 }
 

@@ -292,7 +292,8 @@ impl PostgresBuilder {
             // The server's limit comes first, so that a statement that takes too long is known to be undone.
             Pooler::None => {
                 let limit = self.limits.response.mul_f64(0.9).as_millis().max(1);
-                options.options([("statement_timeout", limit)])
+                // Plans are kept, and one that was made for tables without rows would read them from end to end ever after.
+                options.options([("statement_timeout", limit.to_string()), ("enable_seqscan", "off".to_owned())])
             }
             // Such poolers refuse what they do not know when a session begins.
             Pooler::Prepared => options.extra_float_digits(None),

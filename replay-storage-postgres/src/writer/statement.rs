@@ -21,9 +21,9 @@ const OPERATION: &str = "append";
 pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<HashSet<SagaId>> {
     if let [unit] = units
         && let [record] = &unit.records[..]
-        && record.sequence > 1
+        && let Some(newest) = record.predecessor()
     {
-        return append_one(shared, record).await;
+        return append_one(shared, record, newest).await;
     }
     let mut records = Records::default();
     for record in units.iter().flat_map(|unit| &unit.records) {
@@ -35,7 +35,7 @@ pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<HashSet<S
     rows.iter().map(|row| column::<&str>(row, 0, OPERATION).and_then(SagaId::new)).collect()
 }
 
-async fn append_one(shared: &Shared, record: &SnapshotRecord) -> Result<HashSet<SagaId>> {
+async fn append_one(shared: &Shared, record: &SnapshotRecord, newest: (u64, Digest)) -> Result<HashSet<SagaId>> {
     let definition = shared.definition(&record.outline).await?;
     let payload = record.payload()?;
     let (context, raw) = split(payload);
@@ -43,8 +43,8 @@ async fn append_one(shared: &Shared, record: &SnapshotRecord) -> Result<HashSet<
         shared
             .args()
             .with(record.saga_id.as_str())
-            .with(sequence(record.sequence - 1))
-            .with(&record.prev_digest.as_bytes()[..])
+            .with(sequence(newest.0))
+            .with(&newest.1.as_bytes()[..])
             .with(sequence(record.sequence))
             .with(&record.digest().as_bytes()[..])
             .with(instant(record.created_at))
@@ -114,7 +114,7 @@ fn labels_as_text(meta: &SnapshotMeta) -> String {
 struct Heads<'a> {
     saga_id: Vec<&'a str>,
     prev_sequence: Vec<i64>,
-    prev_digest: Vec<&'a [u8]>,
+    prev_digest: Vec<Digest>,
     sequence: Vec<i64>,
     digest: Vec<Digest>,
     updated_at: Vec<DateTime<Utc>>,
@@ -132,12 +132,14 @@ impl<'a> Heads<'a> {
         for unit in units {
             let (first, last) = (unit.first(), unit.last());
             heads.saga_id.push(unit.saga().as_str());
-            heads.prev_sequence.push(sequence(first.sequence - 1));
-            heads.prev_digest.push(&first.prev_digest.as_bytes()[..]);
+            // No record has sequence 0: it stands for a saga that does not exist.
+            let (newest, digest) = first.predecessor().unwrap_or((0, Digest::ZERO));
+            heads.prev_sequence.push(sequence(newest));
+            heads.prev_digest.push(digest);
             heads.sequence.push(sequence(last.sequence));
             heads.digest.push(last.digest());
             heads.updated_at.push(instant(last.created_at));
-            heads.started_at.push(instant(first.created_at));
+            heads.started_at.push(instant(first.begins_at()));
             heads.step.push(last.step_name());
             heads.status.push(i16::from(last.status.code()));
             heads.name.push(escaped(last.saga_name()));
@@ -147,13 +149,13 @@ impl<'a> Heads<'a> {
         heads
     }
 
-    fn bind(&self, args: Args) -> Args {
-        let digests: Vec<&[u8]> = self.digest.iter().map(|digest| &digest.as_bytes()[..]).collect();
+    fn bind(&'a self, args: Args) -> Args {
+        let bytes = |digests: &'a [Digest]| -> Vec<&'a [u8]> { digests.iter().map(|digest| &digest.as_bytes()[..]).collect() };
         args.with(&self.saga_id[..])
             .with(&self.prev_sequence[..])
-            .with(&self.prev_digest[..])
+            .with(&bytes(&self.prev_digest)[..])
             .with(&self.sequence[..])
-            .with(&digests[..])
+            .with(&bytes(&self.digest)[..])
             .with(&self.updated_at[..])
             .with(&self.started_at[..])
             .with(&self.step[..])
