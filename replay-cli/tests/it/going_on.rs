@@ -94,7 +94,10 @@ fn a_batch_that_is_run_again_does_not_count_its_own_sagas() {
 #[test]
 fn ctrl_c_lets_the_replays_of_a_batch_stop_at_a_boundary() {
     let world = World::new();
-    let steps = "  - {name: a, shell: 'test -e on'}\n  - {name: b, shell: 'while ! test -e gate; do sleep 0.02; done; echo b >> ran'}\n  - {name: c, shell: 'echo c >> ran'}\n";
+    let wait = world.wait_for_gate();
+    let steps = format!(
+        "  - {{name: a, shell: 'test -e on'}}\n  - {{name: b, shell: '{wait}; echo b >> ran'}}\n  - {{name: c, shell: 'echo c >> ran'}}\n"
+    );
     world.write("s.yaml", &format!("name: s\nsteps:\n{steps}"));
     for id in ["x1", "x2", "x3"] {
         world.run(&["start", "s.yaml", "--id", id]).exits(1);
@@ -104,7 +107,7 @@ fn ctrl_c_lets_the_replays_of_a_batch_stop_at_a_boundary() {
     let mut child = world.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("3 sagas to be replayed")));
-    while world.run(&["sagas", "--step", "b", "-o", "ids"]).stdout.lines().count() < 2 {}
+    until("two replays are at b", || world.run(&["sagas", "--step", "b", "-o", "ids"]).stdout.lines().count() == 2);
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert!(lines.any(|line| line.unwrap().contains("Ctrl-C again")));

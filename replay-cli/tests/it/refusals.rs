@@ -41,13 +41,13 @@ fn a_dry_run_that_is_refused_exits_as_the_run_would() {
 #[test]
 fn a_replay_key_that_a_running_replay_uses_is_a_conflict() {
     let world = World::new();
-    let wait = "echo b >> at; while ! test -e gate; do sleep 0.02; done";
+    let wait = format!("echo b >> at; {}", world.wait_for_gate());
     world.write("s.yaml", &format!("name: s\nsteps:\n  - {{name: a, shell: 'test -e go'}}\n  - {{name: b, shell: '{wait}'}}\n"));
     world.run(&["start", "s.yaml", "--id", "x"]).exits(1);
     world.write("go", "");
     let replay = ["run", "x", "--from-step", "a", "--replay-key", "k"];
     let child = world.command(&replay).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while !world.path("at").exists() {}
+    until("the replay runs", || world.path("at").exists());
     let other = world.run(&replay).exits(7).json();
     assert_eq!((&other["status"], &other["existing"]), (&json!("running"), &json!(true)));
     world.write("gate", "");

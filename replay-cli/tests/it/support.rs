@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -98,10 +99,25 @@ impl World {
         self.command(args).output().unwrap().into()
     }
 
+    /// Shell text that waits until there is a file `gate`, or until the folder is gone because its test has ended.
+    pub(crate) fn wait_for_gate(&self) -> String {
+        format!("while test -d {} && ! test -e gate; do sleep 0.02; done", self.folder.path().display())
+    }
+
     /// Starts a saga of one shell step named `only` as `id`.
     pub(crate) fn one_step(&self, id: &str, shell: &str) -> Ran {
         self.write("one.yaml", &format!("name: one\nsteps:\n  - name: only\n    shell: |\n      {shell}\n"));
         self.run(&["start", "one.yaml", "--id", id])
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
