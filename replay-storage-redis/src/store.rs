@@ -153,6 +153,7 @@ impl SnapshotStorage for Redis {
     }
 
     async fn append(&self, records: Vec<SnapshotRecord>) -> Result<()> {
+        let records: Vec<_> = records.into_iter().map(SnapshotRecord::standing_alone).collect::<Result<_>>()?;
         append::append(&self.0, &records).await
     }
 
