@@ -26,6 +26,7 @@ const COMPARED: [(&str, &[&str]); 4] = [
 
 /// What a backend says of itself.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 struct Facts {
     durable: bool,
     shared: bool,
@@ -83,7 +84,7 @@ fn number(code: &str, constant: &str) -> Option<u64> {
 
 fn table(stores: &[(&str, Facts)], figures: &Value) -> String {
     let said = "| store | survives its process | several processes | expires by itself | contexts by SQL | largest record |";
-    let headings: String = COMPARED.iter().map(|(heading, _)| format!(" {heading} |")).collect();
+    let headings = COMPARED.map(|(heading, _)| format!(" {heading} |")).concat();
     let mut lines = vec![format!("{said}{headings}"), format!("|---|---|---|---|---|---|{}", "---|".repeat(COMPARED.len()))];
     for (name, facts) in stores {
         let mut cells = vec![format!("[{name}](../../{BACKEND}{name}/README.md)")];

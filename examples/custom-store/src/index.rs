@@ -13,6 +13,7 @@ use replay_core::{
 };
 
 /// One item of the journal.
+#[expect(clippy::large_enum_variant, reason = "nearly all are records")]
 pub(crate) enum Change {
     /// A record, and when its saga started: of a history whose beginning is gone, the records left do not say it.
     Append(DateTime<Utc>, SnapshotRecord),

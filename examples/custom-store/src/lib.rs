@@ -51,7 +51,9 @@ async fn run<T: Send + 'static>(
             if !changes.is_empty() {
                 journal.write(&changes.iter().map(Change::to_bytes).collect::<Result<Vec<_>>>()?)?;
             }
-            changes.into_iter().for_each(|change| index.apply(change));
+            for change in changes {
+                index.apply(change);
+            }
             Ok(answer)
         })
     });

@@ -33,7 +33,7 @@ use crate::{
 const PREVIEWED: usize = 10;
 
 pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<Exit> {
-    let mut query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
+    let query = filter::parse(app, args.filter.as_deref().unwrap_or_default())?;
     let store = &app.store().await?;
     let only_failed = query.statuses.is_empty();
     if only_failed {

@@ -45,6 +45,7 @@ impl BatchOptions {
 /// What became of one saga that a batch met.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "they come one at a time out of a stream")]
 pub enum BatchItem {
     /// It was to be replayed.
     #[non_exhaustive]
