@@ -12,6 +12,8 @@ pub(crate) struct Env {
     pub(crate) clock: ManualClock,
     pub(crate) offers: Offers,
     pub(crate) capabilities: Capabilities,
+    /// By what the sizes of the largest cases are divided.
+    pub(crate) smaller_by: usize,
 }
 
 /// A [`Fixture`] without its type, so that each case is compiled once.
@@ -31,11 +33,11 @@ impl Env {
     pub(crate) async fn of<F: Fixture>() -> Self {
         let clock = ManualClock::default();
         let place = F::create(clock.clone()).await.expect("the fixture makes an empty place");
-        Self { place: Arc::new(place), clock, offers: F::OFFERS, capabilities: F::capabilities() }
+        Self { place: Arc::new(place), clock, offers: F::OFFERS, capabilities: F::capabilities(), smaller_by: F::SMALLER_BY.max(1) }
     }
 
     pub(crate) fn at(place: Arc<dyn Place>, clock: ManualClock, capabilities: Capabilities) -> Self {
-        Self { place, clock, offers: Offers::ALL, capabilities }
+        Self { place, clock, offers: Offers::ALL, capabilities, smaller_by: 1 }
     }
 
     /// A handle in the default namespace.

@@ -14,6 +14,10 @@ pub trait Fixture: Sized + Send + Sync + 'static {
     /// with `Unsupported`.
     const OFFERS: Offers = Offers::ALL;
 
+    /// By what the sizes of the largest cases are divided: 1, but for a store to which each record costs a request of its own, so that
+    /// the cases end within minutes.
+    const SMALLER_BY: usize = 1;
+
     /// What the store says it can do. Pinned here, so that a change does not go unseen.
     fn capabilities() -> Capabilities;
 

@@ -42,7 +42,7 @@ impl Options {
 /// Starts PostgreSQL and waits until it answers (about 0.6 s).
 ///
 /// URL: `postgres://postgres:PASSWORD@127.0.0.1:PORT/postgres`, the superuser. TLS is there with the certificate of
-/// [`tls::ca`](crate::tls::ca), and not demanded.
+/// [`tls::ca`], and not demanded.
 ///
 /// # Errors
 /// If there is no PostgreSQL and it cannot be installed, or if it does not answer within 30 s.

@@ -51,7 +51,7 @@ impl Options {
         self
     }
 
-    /// Speaks only TLS (certificate of [`tls::ca`](crate::tls::ca)), and knows only the user `replay`, which has a password and no
+    /// Speaks only TLS (certificate of [`tls::ca`]), and knows only the user `replay`, which has a password and no
     /// dangerous or administrative commands but `INFO`.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;

@@ -38,6 +38,7 @@ struct First(Bucket);
 
 impl Fixture for First {
     const NAME: &'static str = "s3";
+    const SMALLER_BY: usize = 10;
 
     fn capabilities() -> Capabilities {
         capabilities()
@@ -57,6 +58,7 @@ struct Second(Bucket);
 
 impl Fixture for Second {
     const NAME: &'static str = "s3_moto";
+    const SMALLER_BY: usize = 10;
 
     fn capabilities() -> Capabilities {
         capabilities()
