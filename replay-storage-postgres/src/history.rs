@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// A page of a listing ends with this many records, or with this many bytes.
-const PAGE_ROWS: u64 = 256;
-const PAGE_BYTES: i64 = 1 << 20;
+const PAGE_ROWS: u64 = 1024;
+const PAGE_BYTES: i64 = 2 << 20;
 
 const OPERATION: &str = "load";
 
