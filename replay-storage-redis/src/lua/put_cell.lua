@@ -20,7 +20,8 @@ local new = struct.pack('>I8', math.max(version + 1, tonumber(ARGV[2])))
 local cell = new .. ARGV[4] .. ARGV[5] .. ARGV[6]
 if ARGV[8] == '' then
   call('SET', KEYS[1], cell)
-  if alive then call('ZREM', KEYS[3], ARGV[7]) end
+  -- Also where the one before has expired: what is left of it here would take the name away.
+  call('ZREM', KEYS[3], ARGV[7])
 else
   call('SET', KEYS[1], cell, 'PX', ARGV[8])
   call('ZADD', KEYS[3], ARGV[9], ARGV[7])

@@ -17,6 +17,7 @@ cases!("cells", Needs::Cells;
     an_expired_cell_is_as_good_as_absent,
     a_cell_may_be_put_already_expired,
     a_write_sets_the_expiry_anew,
+    a_cell_that_is_put_anew_after_it_expired_stays_listed,
     many_expired_cells_are_no_burden,
     a_scan_is_in_order_of_the_keys_bytes,
     a_scan_goes_by_prefix_which_is_no_pattern,
@@ -80,6 +81,23 @@ async fn a_write_sets_the_expiry_anew(env: Env) {
     put(&cells, "x", "v", If::Any, None).await;
     put(&cells, "y", "v", If::Any, None).await;
     assert_eq!(keys(&cells, "").await, ["for ever", "longer", "x", "y"]);
+}
+
+async fn a_cell_that_is_put_anew_after_it_expired_stays_listed(env: Env) {
+    let cells = cells(&env).await;
+    let soon = env.clock.now() + Duration::from_secs(1);
+    put(&cells, "for ever", "v", If::Any, Some(soon)).await;
+    put(&cells, "longer", "v", If::Any, Some(soon)).await;
+    env.clock.advance(Duration::from_secs(2));
+    put(&cells, "for ever", "v", If::Absent, None).await;
+    put(&cells, "longer", "v", If::Absent, Some(soon + Duration::from_hours(1000))).await;
+    env.clock.advance(Duration::from_hours(48));
+    // Whatever a store tidies up with its writes, it is done with these.
+    for n in 0..200_u32 {
+        put(&cells, &format!("other {n}"), "v", If::Any, None).await;
+    }
+    assert_eq!(keys(&cells, "for").await, ["for ever"]);
+    assert_eq!(keys(&cells, "lo").await, ["longer"]);
 }
 
 async fn many_expired_cells_are_no_burden(env: Env) {
