@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use redis::{Cmd, Value};
-use replay_core::{Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
+use replay_core::{Digest, Error, ErrorKind, Result, Retry, SagaId, SnapshotRecord, storage::check_next};
 
 use crate::{
     error::{Effect, unexpected},
@@ -41,7 +41,14 @@ pub(crate) async fn append(shared: &Arc<Shared>, records: &[SnapshotRecord]) -> 
         });
         sagas[at].1.push(record);
     }
-    join_all(sagas.iter().map(|(_, records)| append_saga(shared, records))).await.into_iter().collect()
+    let results = join_all(sagas.iter().map(|(_, records)| append_saga(shared, records))).await;
+    let (mut errors, is_open) = (results.into_iter().filter_map(Result::err), |error: &Error| error.retry_advice() == Retry::Ambiguous);
+    // What is known of one saga must not hide that the outcome of another one is not.
+    match errors.next() {
+        Some(first) if !is_open(&first) => Err(errors.find(is_open).unwrap_or(first)),
+        Some(first) => Err(first),
+        None => Ok(()),
+    }
 }
 
 /// What the script found.
@@ -64,7 +71,7 @@ async fn append_saga(shared: &Shared, records: &[&SnapshotRecord]) -> Result<()>
         let Found::Head(head) = found else { return Ok(()) };
         new = split_off_stored(shared, head.as_ref(), records).await?;
         if new.is_empty() {
-            return Ok(());
+            return shared.link().confirm(OPERATION).await.map_err(open);
         }
         found = run(shared, &new).await?;
     }
@@ -228,6 +235,11 @@ async fn split_off_stored<'a>(shared: &Shared, head: Option<&Head>, records: &[&
     Ok(new)
 }
 
+/// Who cannot look, or cannot wait for replicas, does not know whether the records are stored.
+fn open(error: Error) -> Error {
+    error.retry(Retry::Ambiguous)
+}
+
 async fn stored_headers(shared: &Shared, saga: &SagaId, sequences: &[u64]) -> Result<Vec<Option<bytes::Bytes>>> {
     let key = shared.keys().named(Kind::Saga, saga.as_str().as_bytes());
     let mut headers = Vec::with_capacity(sequences.len());
@@ -236,7 +248,7 @@ async fn stored_headers(shared: &Shared, saga: &SagaId, sequences: &[u64]) -> Re
         for sequence in some {
             cmd.arg(&sequence.to_be_bytes()[..]);
         }
-        let values = value::list(OPERATION, shared.link().call(OPERATION, Effect::Read, &cmd).await?)?;
+        let values = value::list(OPERATION, shared.link().call(OPERATION, Effect::Read, &cmd).await.map_err(open)?)?;
         for value in values.ok_or_else(|| unexpected(OPERATION))? {
             headers.push(value::string(OPERATION, value)?.map(row::Row::read).transpose()?.map(|row| row.header));
         }

@@ -6,7 +6,7 @@ use replay_core::{Digest, Error, ErrorKind, Result};
 use crate::{
     error::{Effect, damaged},
     keys::{Kind, Shard},
-    script::FINISH_BLOB,
+    script::PUT_PIECE,
     store::{MAX_RECORD_BYTES, Shared},
     value,
 };
@@ -35,7 +35,7 @@ pub(crate) async fn put(shared: &Shared, bytes: &Bytes) -> Result<Digest> {
     let digest = Digest::of(bytes);
     let name = key(shared, &digest);
     if bytes.len() > ASKED && len(shared, OPERATION, &name).await? == bytes.len() {
-        return Ok(digest);
+        return shared.link().confirm(OPERATION).await.map(|()| digest);
     }
     if bytes.len() <= PIECE {
         let mut cmd = redis::Cmd::with_capacity(3, bytes.len() + 128);
@@ -46,23 +46,17 @@ pub(crate) async fn put(shared: &Shared, bytes: &Bytes) -> Result<Digest> {
     // Each call writes to a key of its own: of two writers of the same bytes one would find the other's pieces gone.
     let text = digest.to_string();
     let rest = [text.as_bytes(), &shared.tokens().next()].concat();
-    let partial = shared.keys().key(Kind::Partial, Shard::of(text.as_bytes()), &rest);
+    let names = [shared.keys().key(Kind::Partial, Shard::of(text.as_bytes()), &rest), name];
     for (at, piece) in bytes.chunks(PIECE).enumerate() {
-        let mut cmd = redis::Cmd::with_capacity(4, piece.len() + 128);
-        cmd.arg("SETRANGE").arg(&partial).arg(at * PIECE).arg(piece);
-        shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?;
-        let mut cmd = redis::cmd("EXPIRE");
-        cmd.arg(&partial).arg(PARTIAL_S);
-        shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?;
+        let mut cmd = PUT_PIECE.call(&names, piece.len() + 64);
+        cmd.arg(at * PIECE).arg(piece).arg(PARTIAL_S).arg(bytes.len());
+        if value::int(OPERATION, &shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?)? != 1 {
+            return Err(Error::new(ErrorKind::Unavailable, OPERATION)
+                .message("the server lost pieces of the blob while it was written")
+                .hint("did it restart or fail over? try again"));
+        }
     }
-    let mut cmd = FINISH_BLOB.call(&[partial, name], 16);
-    cmd.arg(bytes.len());
-    match value::int(OPERATION, &shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?)? {
-        1 => Ok(digest),
-        _ => Err(Error::new(ErrorKind::Unavailable, OPERATION)
-            .message("the server lost pieces of the blob while it was written")
-            .hint("did it restart or fail over? try again")),
-    }
+    Ok(digest)
 }
 
 async fn len(shared: &Shared, operation: &'static str, name: &[u8]) -> Result<usize> {

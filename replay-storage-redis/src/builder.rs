@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     address::{Address, Topology, tcp},
-    error::{Effect, Failure},
-    keys::Keys,
+    error::{Effect, Failure, Stage},
+    keys::{Keys, Kind, Shard},
     link::{Link, Target, Timeouts},
     store::{Redis, Shared},
 };
@@ -134,14 +134,14 @@ impl RedisBuilder {
     pub async fn open(self) -> Result<Redis> {
         let keys = Keys::new(&self.prefix, &self.namespace)?;
         let target = self.target()?;
-        let link = Link::new(target, self.timeouts, self.wait_replicas);
+        let mark = keys.of_shard(Kind::Mark, Shard::of(b""));
+        let link = Link::new(target, self.timeouts, (self.wait_replicas, &mark));
         link.open(OPERATION).await.map_err(|error| error.with("store", &self.address))?;
         Ok(Redis::from_shared(Shared::new(self.address.to_string(), self.namespace, self.clock, keys, link, self.default_ttl)))
     }
 
     fn target(&self) -> Result<Target> {
-        let failed =
-            |error: RedisError| Failure { error, sent: false, connecting: true, is_cluster: false }.into_error(OPERATION, Effect::Read);
+        let failed = |error: RedisError| Failure { stage: Stage::Connecting, ..Failure::from(error) }.into_error(OPERATION, Effect::Read);
         if self.wait_replicas > 0 && self.address.topology == Topology::Cluster {
             return Err(Error::invalid(OPERATION, "a cluster cannot wait for replicas with each write")
                 .hint("leave `wait_replicas` out, or set `min-replicas-to-write` on the servers"));

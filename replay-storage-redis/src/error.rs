@@ -20,12 +20,29 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) error: RedisError,
-    /// Whether the server may have carried it out.
-    pub(crate) sent: bool,
-    /// Whether it failed while a connection was being set up.
-    pub(crate) connecting: bool,
+    pub(crate) stage: Stage,
     /// Whether it is a cluster, of which the driver knows the nodes.
     pub(crate) is_cluster: bool,
+    /// Whether it may have been carried out whatever this error says: an earlier attempt may have been.
+    pub(crate) was_open: bool,
+}
+
+/// How far a call came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There was no connection.
+    Connecting,
+    /// The server may have seen it.
+    Sent,
+    /// The server has carried it out, and only the wait for replicas failed.
+    Replicas,
+}
+
+impl From<RedisError> for Failure {
+    /// What a server that is no cluster answered.
+    fn from(error: RedisError) -> Self {
+        Self { error, stage: Stage::Sent, is_cluster: false, was_open: false }
+    }
 }
 
 impl Failure {
@@ -36,14 +53,20 @@ impl Failure {
         error.caused_by(self.error)
     }
 
-    /// Whether the server may have carried it out. The driver of a cluster repeats what it has lost, and tells of the last failure only.
+    /// Whether the server may have carried it out.
     pub(crate) fn is_unknown(&self) -> bool {
-        self.sent && (self.error.kind() == Kind::Io || (self.is_cluster && self.passes()))
+        // The driver of a cluster repeats what it has lost, and tells of the last failure only.
+        let may_hide_a_loss = || self.is_cluster && matches!(describe(self).0, ErrorKind::Unavailable | ErrorKind::StoreFull);
+        match self.stage {
+            Stage::Connecting => self.was_open,
+            Stage::Sent => self.was_open || self.error.kind() == Kind::Io || may_hide_a_loss(),
+            Stage::Replicas => true,
+        }
     }
 
     /// Whether the same call may succeed in a moment, and this answer does not mean that it was carried out.
     pub(crate) fn passes(&self) -> bool {
-        if self.sent && self.error.kind() == Kind::Io {
+        if self.stage != Stage::Connecting && self.error.kind() == Kind::Io {
             return false;
         }
         let is_refused = |error: &RedisError| tls(error).is_none() && (error.is_connection_refusal() || error.is_connection_dropped());
@@ -74,14 +97,21 @@ fn classify(operation: &'static str, failure: &Failure) -> Error {
 
 fn describe(failure: &Failure) -> (ErrorKind, &'static str, &'static str) {
     use ErrorKind::{Internal, Invalid, Timeout, Unavailable};
-    let error = &failure.error;
+    let (error, is_connecting) = (&failure.error, failure.stage == Stage::Connecting);
+    if failure.stage == Stage::Replicas && error.is_timeout() {
+        return (
+            Timeout,
+            "too few replicas have the write",
+            "check that the replicas run and keep up, or ask for fewer with `wait_replicas`",
+        );
+    }
     match error.kind() {
         Kind::Io if tls(error).is_some() => (
             Unavailable,
             "no secure connection could be agreed on",
             "check that the server speaks TLS on this port, that its certificate is for this host name, and that `ca` names who signed it",
         ),
-        Kind::Io if error.is_timeout() && failure.connecting => (
+        Kind::Io if error.is_timeout() && is_connecting => (
             Unavailable,
             "the server did not accept a connection in time",
             "check the address, the firewall, and that the server speaks TLS if the URL says `rediss:`, or allow more time with \
@@ -95,7 +125,7 @@ fn describe(failure: &Failure) -> (ErrorKind, &'static str, &'static str) {
         Kind::Io if error.is_connection_refusal() => {
             (Unavailable, "nothing listens at the server's address", "check that the server runs, and the host and port of the URL")
         }
-        Kind::Io if failure.connecting => (
+        Kind::Io if is_connecting => (
             Unavailable,
             "the connection could not be set up",
             "check the address; a server that speaks TLS wants `rediss:`, one that does not wants `redis:`",
@@ -116,7 +146,7 @@ fn describe(failure: &Failure) -> (ErrorKind, &'static str, &'static str) {
         Kind::Server(Server::Moved | Server::Ask) if failure.is_cluster => {
             (Unavailable, "the cluster has not agreed yet on where things are", "try again in a moment, and check that all nodes run")
         }
-        Kind::Server(kind) => describe_server(kind, failure.connecting),
+        Kind::Server(kind) => describe_server(kind, is_connecting),
         Kind::Extension => describe_code(error.code().unwrap_or_default()),
         Kind::Parse | Kind::UnexpectedReturnType | Kind::RESP3NotSupported => {
             (Invalid, "what answers does not speak the Redis protocol", "check the host and port of the URL")
@@ -197,7 +227,7 @@ mod tests {
     use super::*;
 
     fn failure(error: impl Into<RedisError>, sent: bool) -> Failure {
-        Failure { error: error.into(), sent, connecting: false, is_cluster: false }
+        Failure { stage: if sent { Stage::Sent } else { Stage::Connecting }, ..Failure::from(error.into()) }
     }
 
     fn server(code: &str) -> RedisError {
@@ -224,7 +254,7 @@ mod tests {
             (io::Error::from(io::ErrorKind::BrokenPipe).into(), ErrorKind::Unavailable),
         ];
         for (error, kind) in kinds {
-            let error = failure(error, false).into_error("append", Effect::Repeatable);
+            let error = failure(error, true).into_error("append", Effect::Repeatable);
             assert_eq!(error.kind(), kind, "{error:?}");
             assert!(error.advice().is_some_and(|hint| !hint.is_empty()));
         }

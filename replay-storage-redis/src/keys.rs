@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     Blob,
     /// A blob that is being written.
     Partial,
+    /// What is written before waiting for replicas.
+    Mark,
 }
 
 impl Kind {
@@ -74,6 +76,7 @@ impl Kind {
             Self::CellExpiries => "ce",
             Self::Blob => "b:",
             Self::Partial => "bp:",
+            Self::Mark => "w",
         }
     }
 }

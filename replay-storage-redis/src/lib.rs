@@ -16,6 +16,7 @@ mod page;
 mod plan;
 mod positions;
 mod prune;
+mod replicas;
 mod row;
 mod sagas;
 mod script;

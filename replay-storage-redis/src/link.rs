@@ -8,7 +8,7 @@ use futures::{
 };
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    error::{Effect, Failure},
+    error::{Effect, Failure, Stage},
+    replicas::{Replicas, Replicated},
     script,
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Timeouts {
 #[derive(Clone)]
 enum Connection {
     One(MultiplexedConnection),
+    /// To one server, and another one to it for writes.
+    Two(MultiplexedConnection, Arc<Replicated>),
     Many(ClusterConnection),
 }
 
@@ -65,31 +68,34 @@ pub(crate) struct Link {
     target: Arc<Target>,
     timeouts: Timeouts,
     state: Mutex<State>,
-    /// How many replicas must have a write before it counts, of a server that is no cluster.
-    wait_replicas: u32,
+    /// The replicas that must have a write before it counts, of a server that is no cluster.
+    replicas: Option<Replicas>,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("timeouts", &self.timeouts).field("wait_replicas", &self.wait_replicas).finish_non_exhaustive()
+        f.debug_struct("Link").field("timeouts", &self.timeouts).field("replicas", &self.replicas).finish_non_exhaustive()
     }
 }
 
 impl Link {
-    pub(crate) fn new(target: Target, timeouts: Timeouts, wait_replicas: u32) -> Self {
-        Self { target: Arc::new(target), timeouts, state: Mutex::new(State { generation: 0, connecting: None }), wait_replicas }
+    /// With a number of replicas to wait for, and the key that is written then.
+    pub(crate) fn new(target: Target, timeouts: Timeouts, (wait_replicas, mark): (u32, &[u8])) -> Self {
+        // Half of the time, since a write may come while another one waits.
+        let replicas = (wait_replicas > 0).then(|| Replicas::new(wait_replicas, mark, timeouts.response / 2));
+        Self { target: Arc::new(target), timeouts, state: Mutex::new(State { generation: 0, connecting: None }), replicas }
     }
 
     /// Connects, once, and fails if that fails.
     pub(crate) async fn open(&self, operation: &'static str) -> Result<()> {
-        self.attempt(&redis::cmd("PING")).await.map(drop).map_err(|failure| failure.into_error(operation, Effect::Read))
+        self.attempt(&redis::cmd("PING"), Effect::Read).await.map(drop).map_err(|failure| failure.into_error(operation, Effect::Read))
     }
 
     fn connection(&self) -> (u64, Connecting) {
         let mut state = self.state.lock();
         let generation = state.generation;
         let connecting = state.connecting.get_or_insert_with(|| {
-            let work = connect(self.target.clone(), self.timeouts);
+            let work = connect(self.target.clone(), self.timeouts, self.replicas.clone());
             // On its own, so that it goes on when the caller that began it is dropped.
             let lost = |_| RedisError::from(io::Error::from(io::ErrorKind::NotConnected));
             tokio::spawn(work).unwrap_or_else(move |gone| Err(lost(gone))).boxed().shared()
@@ -108,22 +114,23 @@ impl Link {
     /// Calls the server; see [`Effect`] for when it is tried again.
     pub(crate) async fn call(&self, operation: &'static str, effect: Effect, cmd: &Cmd) -> Result<Value> {
         let until = Instant::now() + self.timeouts.retry;
-        let (mut pause, mut was_sent) = (FIRST_PAUSE, false);
+        let (mut pause, mut was_resent, mut was_open) = (FIRST_PAUSE, false, false);
         loop {
-            let mut failure = match self.attempt(cmd).await {
+            let mut failure = match self.attempt(cmd, effect).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let was_lost = failure.sent && failure.error.kind() == ErrorKind::Io && !failure.error.is_timeout();
+            // What the first attempt may have done, a refusal of the second does not undo.
+            failure.was_open |= was_open;
+            was_open = failure.is_unknown();
+            let was_lost = failure.stage != Stage::Connecting && failure.error.kind() == ErrorKind::Io && !failure.error.is_timeout();
             // A lost answer is asked for again once: the connection may have been broken since long before the call.
             let again = if was_lost {
-                effect != Effect::Once && !was_sent
+                effect != Effect::Once && !std::mem::replace(&mut was_resent, true)
             } else {
-                failure.passes() && (effect != Effect::Once || !failure.is_unknown()) && Instant::now() + pause < until
+                failure.passes() && (effect != Effect::Once || !was_open) && Instant::now() + pause < until
             };
-            was_sent |= failure.sent && failure.error.kind() == ErrorKind::Io;
             if !again {
-                failure.sent |= was_sent;
                 return Err(failure.into_error(operation, effect));
             }
             if !was_lost {
@@ -133,85 +140,96 @@ impl Link {
         }
     }
 
+    /// Makes sure that replicas have what was found to be written already, if they must have it.
+    pub(crate) async fn confirm(&self, operation: &'static str) -> Result<()> {
+        match &self.replicas {
+            Some(replicas) => self.call(operation, Effect::Repeatable, &replicas.mark).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Several calls at once, answered in their order; fails if one of them does.
     pub(crate) async fn calls(&self, operation: &'static str, effect: Effect, cmds: &[Cmd]) -> Result<Vec<Value>> {
         join_all(cmds.iter().map(|cmd| self.call(operation, effect, cmd))).await.into_iter().collect()
     }
 
-    async fn attempt(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
+    async fn attempt(&self, cmd: &Cmd, effect: Effect) -> std::result::Result<Value, Failure> {
         let (generation, connecting) = self.connection();
+        let is_cluster = matches!(*self.target, Target::Cluster(_));
         let mut connection = match connecting.await {
             Ok(connection) => connection,
             Err(error) => {
                 self.give_up(generation);
-                return Err(Failure { error, sent: false, connecting: true, is_cluster: matches!(*self.target, Target::Cluster(_)) });
+                return Err(Failure { stage: Stage::Connecting, is_cluster, ..Failure::from(error) });
             }
         };
-        let result = match self.request(&mut connection, cmd).await {
-            Err(error) if is_code(&error, ServerErrorKind::NoScript) => match script::with_source(cmd) {
-                Some(whole) => self.request(&mut connection, &whole).await,
-                None => Err(error),
+        let result = match self.request(&mut connection, cmd, effect).await {
+            Err(Failure { error, .. }) if is_code(&error, ServerErrorKind::NoScript) => match script::with_source(cmd) {
+                Some(whole) => self.request(&mut connection, &whole, effect).await,
+                None => Err(error.into()),
             },
             result => result,
         };
-        result.map_err(|error| {
+        result.map_err(|failure| {
+            let Failure { error, stage, .. } = &failure;
             // A replica that was the primary leads nowhere, and what does not answer may be a connection that the network has lost.
-            let is_cluster = matches!(connection, Connection::Many(_));
-            if error.is_io_error() || error.is_unrecoverable_error() || (is_code(&error, ServerErrorKind::ReadOnly) && !is_cluster) {
+            let is_broken = error.is_io_error() && !(*stage == Stage::Replicas && error.is_timeout());
+            if is_broken || error.is_unrecoverable_error() || (is_code(error, ServerErrorKind::ReadOnly) && !is_cluster) {
                 self.give_up(generation);
             }
-            Failure { error, sent: true, connecting: false, is_cluster }
+            Failure { is_cluster, ..failure }
         })
     }
 
-    async fn request(&self, connection: &mut Connection, cmd: &Cmd) -> std::result::Result<Value, RedisError> {
+    async fn request(&self, connection: &mut Connection, cmd: &Cmd, effect: Effect) -> std::result::Result<Value, Failure> {
         let work = async {
             match connection {
-                Connection::One(connection) if self.wait_replicas > 0 && is_write(cmd) => self.request_and_wait(connection, cmd).await,
-                Connection::One(connection) => connection.req_packed_command(cmd).await?.extract_error(),
-                Connection::Many(connection) => connection.req_packed_command(cmd).await?.extract_error(),
+                Connection::Two(_, writes) if effect != Effect::Read => write_and_wait(writes, cmd).await,
+                Connection::One(connection) | Connection::Two(connection, _) => {
+                    Ok(connection.req_packed_command(cmd).await?.extract_error()?)
+                }
+                Connection::Many(connection) => Ok(connection.req_packed_command(cmd).await?.extract_error()?),
             }
         };
         // The driver has its own timeouts; this one holds whatever it does.
         let limit = self.timeouts.response + self.timeouts.response / 4;
-        timeout(limit, work).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out().into()))
     }
+}
 
-    async fn request_and_wait(&self, connection: &mut MultiplexedConnection, cmd: &Cmd) -> std::result::Result<Value, RedisError> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        let wait = self.timeouts.response.as_millis() / 2;
-        pipeline.add_command(cmd.clone()).cmd("WAIT").arg(self.wait_replicas).arg(u64::try_from(wait).unwrap_or(u64::MAX));
-        let mut answers = connection.req_packed_commands(&pipeline, 0, 2).await?.into_iter();
-        let (answer, replicas) = (answers.next().unwrap_or_default().extract_error()?, answers.next().unwrap_or_default());
-        match replicas.extract_error()? {
-            Value::Int(count) if count >= i64::from(self.wait_replicas) => Ok(answer),
-            _ => Err(io::Error::new(io::ErrorKind::TimedOut, "too few replicas have the write").into()),
-        }
-    }
+async fn write_and_wait(writes: &Arc<Replicated>, cmd: &Cmd) -> std::result::Result<Value, Failure> {
+    let answer = writes.connection.clone().req_packed_command(cmd).await?.extract_error()?;
+    let error = match writes.round().await {
+        Ok(true) => return Ok(answer),
+        Ok(false) => timed_out(),
+        Err(error) => error,
+    };
+    Err(Failure { stage: Stage::Replicas, ..Failure::from(error) })
+}
+
+fn timed_out() -> RedisError {
+    io::Error::from(io::ErrorKind::TimedOut).into()
 }
 
 fn is_code(error: &RedisError, code: ServerErrorKind) -> bool {
     error.kind() == ErrorKind::Server(code)
 }
 
-fn is_write(cmd: &Cmd) -> bool {
-    !matches!(cmd.args_iter().next(), Some(redis::Arg::Simple(b"GET" | b"HGET" | b"HMGET" | b"PING" | b"ZRANGE" | b"LRANGE" | b"LLEN")))
-}
-
-async fn connect(target: Arc<Target>, timeouts: Timeouts) -> std::result::Result<Connection, RedisError> {
+async fn connect(target: Arc<Target>, timeouts: Timeouts, replicas: Option<Replicas>) -> std::result::Result<Connection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeouts.connect))
         .set_response_timeout(Some(timeouts.response))
         .set_pipeline_buffer_size(1024);
     let work = async {
-        match &*target {
-            Target::Single(client) => Ok(Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?)),
-            Target::Sentinel(client) => {
-                let client = client.lock().await.async_get_client().await?;
-                Ok(Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?))
-            }
-            Target::Cluster(client) => Ok(Connection::Many(client.get_async_connection().await?)),
-        }
+        let client = match &*target {
+            Target::Single(client) => (**client).clone(),
+            Target::Sentinel(client) => client.lock().await.async_get_client().await?,
+            Target::Cluster(client) => return Ok(Connection::Many(client.get_async_connection().await?)),
+        };
+        let one = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let Some(replicas) = replicas else { return Ok(Connection::One(one)) };
+        let other = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Connection::Two(one, Arc::new(Replicated::new(other, replicas))))
     };
-    timeout(timeouts.connect, work).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    timeout(timeouts.connect, work).await.unwrap_or_else(|_| Err(timed_out()))
 }

@@ -26,14 +26,15 @@ scripts! {
     BEFORE = "before";
     DELETE_CELL = "delete_cell";
     DELETE_LOG = "delete_log";
-    FINISH_BLOB = "finish_blob";
     FORGET = "forget";
     HEADERS = "headers";
     HEADS = "heads";
+    INDEX = "index";
     INSTANT = "instant";
     LATEST = "latest";
     POSITIONS = "positions";
     PUT_CELL = "put_cell";
+    PUT_PIECE = "put_piece";
     REMOVE = "remove";
     SURVEYS = "surveys";
 }

@@ -2,7 +2,12 @@
 #![allow(clippy::expect_used, reason = "helpers of tests are tests too")]
 
 mod access;
+mod costs;
 mod expiry;
+mod listing;
 mod outages;
+mod proxy;
+mod replicas;
 mod support;
 mod topology;
+mod unknown;
