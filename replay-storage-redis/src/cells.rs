@@ -155,7 +155,7 @@ pub(crate) fn scan(shared: Arc<Shared>, prefix: &str) -> BoxStream<'static, Resu
     const OPERATION: &str = "scan cells";
     let mut merge = Merge::new(OPERATION, Direction::Up, PAGE);
     for shard in Shard::all() {
-        merge.add(shard, shared.keys().of_shard(Kind::CellNames, shard), b"", prefix.as_bytes(), None);
+        merge.add(shard, shared.keys().of_shard(Kind::CellNames, shard), &[Vec::new()], prefix.as_bytes(), None);
     }
     pages(merge, move |mut merge| {
         let shared = shared.clone();

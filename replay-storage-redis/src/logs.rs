@@ -88,7 +88,7 @@ pub(crate) fn streams(shared: Arc<Shared>, prefix: &str) -> BoxStream<'static, R
     const OPERATION: &str = "list streams";
     let mut merge = Merge::new(OPERATION, Direction::Up, NAMES);
     for shard in Shard::all() {
-        merge.add(shard, shared.keys().of_shard(Kind::LogNames, shard), b"", prefix.as_bytes(), None);
+        merge.add(shard, shared.keys().of_shard(Kind::LogNames, shard), &[Vec::new()], prefix.as_bytes(), None);
     }
     pages(merge, move |mut merge| {
         let shared = shared.clone();

@@ -1,11 +1,10 @@
 //! What of a saga may go: decided from its head and its positions, without the server.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use chrono::{DateTime, Utc};
 
-use crate::{
-    head::Head,
-    positions::{self, Position},
-};
+use crate::{head::Head, positions::Position};
 
 /// Which records are to go.
 #[derive(Debug, Clone, Copy)]
@@ -73,23 +72,59 @@ impl Plan {
         positions.iter().find(is_left).map_or(0, |position| position.sequence - 1)
     }
 
-    /// The fields that lead to what is removed, each with the sequence that it names and the one that it shall name, if there is one.
-    pub(crate) fn fields(positions: &[Position], removed: &[Position]) -> Vec<(Vec<u8>, u64, Option<u64>)> {
-        let is_removed = |position: &Position| removed.binary_search_by_key(&position.sequence, |p| p.sequence).is_ok();
+    /// The fields that lead to what is removed, in the order of what they name.
+    pub(crate) fn fields(positions: &[Position], removed: &[Position]) -> Vec<Field> {
         // A record with several next steps may be the next to lead to, which its position does not say: the field then goes on naming
         // what is gone, and whoever follows it searches.
         if positions.iter().any(|position| position.is_alive() && position.is_checkpoint() && position.only_next().is_none()) {
             return Vec::new();
         }
-        let mut seen = std::collections::HashSet::new();
-        let mut fields = Vec::new();
+        let mut removed = removed.iter().rev().map(|position| position.sequence).peekable();
+        // Where a step's field is in the list that still lacks what it shall name; none for one that needs nothing more.
+        let mut steps: HashMap<[u8; 7], Option<usize>> = HashMap::new();
+        let mut fields: Vec<Field> = Vec::new();
         for position in positions.iter().rev() {
-            let Some(step) = position.only_next().filter(|step| seen.insert(*step)) else { continue };
-            if is_removed(position) {
-                let next = positions.iter().rev().find(|p| p.is_alive() && p.only_next() == Some(step) && !is_removed(p));
-                fields.push((positions::field(step), position.sequence, next.map(|p| p.sequence)));
+            let is_removed = removed.next_if_eq(&position.sequence).is_some();
+            let Some(step) = position.only_next() else { continue };
+            match steps.entry(step) {
+                Entry::Vacant(entry) => {
+                    entry.insert(is_removed.then_some(fields.len()));
+                    if is_removed {
+                        fields.push(Field { step, old: position.sequence, new: None });
+                    }
+                }
+                Entry::Occupied(mut entry) => {
+                    if !is_removed
+                        && position.is_alive()
+                        && let Some(at) = entry.get_mut().take()
+                    {
+                        fields[at].new = Some(position.sequence);
+                    }
+                }
             }
         }
+        fields.reverse();
         fields
     }
 }
+
+/// A field that leads to the newest record before a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) step: [u8; 7],
+    /// The sequence that it names.
+    pub(crate) old: u64,
+    /// The sequence that it shall name, if there is one.
+    pub(crate) new: Option<u64>,
+}
+
+/// Those of `fields` that name one of `removed`.
+pub(crate) fn fields_of<'a>(fields: &'a [Field], removed: &[Position]) -> &'a [Field] {
+    let (Some(first), Some(last)) = (removed.first(), removed.last()) else { return &[] };
+    let from = fields.partition_point(|field| field.old < first.sequence);
+    let until = fields.partition_point(|field| field.old <= last.sequence);
+    &fields[from..until]
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,9 +17,9 @@ use crate::{
     history::keys_of,
     index::{Direction, Merge},
     keys::{Kind, Shard},
-    plan::{Plan, Scope},
+    plan::{self, Field, Plan, Scope},
     positions::{self, Position},
-    sagas::{heads, id_of},
+    sagas::id_of,
     script::{FORGET, REMOVE, SURVEYS},
     store::Shared,
     value,
@@ -113,9 +113,11 @@ impl Work<'_> {
             }
             return Ok(is_done);
         }
+        let fields = Plan::fields(&survey.positions, &plan.older);
         for at in (0..plan.older.len()).step_by(CHUNK) {
             let end = plan.older.len().min(at + CHUNK);
-            let Some(there) = remove(self.shared, saga, survey, (&plan.older[..end], at), plan.needs_end).await? else { return Ok(false) };
+            let chunk = Chunk { removed: &plan.older[..end], at, fields: plan::fields_of(&fields, &plan.older[at..end]) };
+            let Some(there) = remove(self.shared, saga, survey, &chunk, plan.needs_end).await? else { return Ok(false) };
             let removed = plan.older[at..end].iter().zip(there).filter(|(_, there)| *there == b'1');
             self.count(removed.map(|(position, _)| position), false);
         }
@@ -159,7 +161,7 @@ impl Work<'_> {
     async fn walk_part(&mut self, scope: Scope, from: Option<&[u8]>, until: Option<&[u8]>, done: &mut Option<Place>) -> Result<bool> {
         let mut merge = Merge::new(OPERATION, Direction::Up, PAGE);
         for shard in Shard::all() {
-            merge.add(shard, self.shared.keys().of_shard(Kind::Index, shard), b"a", b"", from);
+            merge.add(shard, self.shared.keys().of_shard(Kind::Index, shard), &[b"a".to_vec()], b"", from);
         }
         loop {
             let members = merge.take(self.shared, usize::try_from(PAGE).unwrap_or(usize::MAX)).await?;
@@ -214,24 +216,26 @@ async fn surveys(shared: &Shared, sagas: &[(Shard, SagaId)]) -> Result<BTreeMap<
     Ok(surveys)
 }
 
-/// Removes the records from place `at` on; a byte for each says whether it was there. None if the plan may no longer hold.
-async fn remove(
-    shared: &Shared,
-    saga: &SagaId,
-    survey: &Survey,
-    (removed, at): (&[Position], usize),
-    needs_end: bool,
-) -> Result<Option<Vec<u8>>> {
+/// What one script removes.
+struct Chunk<'a> {
+    /// The records that are gone once it is done; the ones from place `at` on go with it.
+    removed: &'a [Position],
+    at: usize,
+    fields: &'a [Field],
+}
+
+/// Removes the records of a chunk; a byte for each says whether it was there. None if the plan may no longer hold.
+async fn remove(shared: &Shared, saga: &SagaId, survey: &Survey, chunk: &Chunk<'_>, needs_end: bool) -> Result<Option<Vec<u8>>> {
     let [hash, positions] = keys_of(shared, saga);
     let index = shared.keys().of_shard(Kind::Index, Shard::of(saga.as_str().as_bytes()));
-    let fields = Plan::fields(&survey.positions, removed);
-    let mut cmd = REMOVE.call(&[hash, positions, index], removed.len() * 16);
+    let mut cmd = REMOVE.call(&[hash, positions, index], chunk.fields.len() * 64 + (chunk.removed.len() - chunk.at) * 16);
     cmd.arg(survey.head.birth()).arg(if needs_end { "1" } else { "0" });
-    cmd.arg(&Plan::gone_up_to(&survey.positions, removed).to_be_bytes()[..]).arg(fields.len());
-    for (field, old, new) in fields {
-        cmd.arg(field).arg(&old.to_be_bytes()[..]).arg(&new.map_or_else(Vec::new, |new| new.to_be_bytes().to_vec())[..]);
+    cmd.arg(&Plan::gone_up_to(&survey.positions, chunk.removed).to_be_bytes()[..]).arg(chunk.fields.len());
+    for field in chunk.fields {
+        cmd.arg(positions::field(field.step)).arg(&field.old.to_be_bytes()[..]);
+        cmd.arg(&field.new.map_or_else(Vec::new, |new| new.to_be_bytes().to_vec())[..]);
     }
-    for position in &removed[at..] {
+    for position in &chunk.removed[chunk.at..] {
         cmd.arg(&position.sequence.to_be_bytes()[..]);
     }
     value::string(OPERATION, shared.link().call(OPERATION, Effect::Once, &cmd).await?)
@@ -239,15 +243,7 @@ async fn remove(
 
 /// Removes a whole saga whose head ends with `seen`, and gives its positions; none if it is another saga, or changed.
 async fn forget(shared: &Shared, saga: &SagaId, seen: &[u8]) -> Result<Option<Vec<Position>>> {
-    let shard = Shard::of(saga.as_str().as_bytes());
-    // Only the newest record says what else it is found by. One that cannot be read must still be possible to delete.
-    let newest = heads(shared, [(shard, saga)].into_iter()).await.ok().and_then(|mut heads| heads.remove(&0));
-    let record = match newest {
-        Some((head, value)) => shared.record(saga, head.sequence(), value, false).await.ok(),
-        None => None,
-    };
-    let origin = record.as_ref().and_then(|record| record.origin.as_ref()).map(|origin| head::origin_entry(&origin.saga_id));
-    let answer = call_forget(shared, saga, seen, b"", &origin.unwrap_or_default()).await?;
+    let answer = call_forget(shared, saga, seen, b"").await?;
     match value::string(OPERATION, answer)? {
         Some(positions) => positions::all(OPERATION, &positions).map(Some),
         None => Ok(None),
@@ -256,14 +252,14 @@ async fn forget(shared: &Shared, saga: &SagaId, seen: &[u8]) -> Result<Option<Ve
 
 /// Takes a saga that is gone by itself out of the index.
 async fn sweep(shared: &Shared, saga: &SagaId, place: &[u8]) -> Result<()> {
-    call_forget(shared, saga, b"", place, b"").await.map(drop)
+    call_forget(shared, saga, b"", place).await.map(drop)
 }
 
-async fn call_forget(shared: &Shared, saga: &SagaId, seen: &[u8], place: &[u8], origin: &[u8]) -> Result<Value> {
+async fn call_forget(shared: &Shared, saga: &SagaId, seen: &[u8], place: &[u8]) -> Result<Value> {
     let [hash, positions] = keys_of(shared, saga);
     let index = shared.keys().of_shard(Kind::Index, Shard::of(saga.as_str().as_bytes()));
     let mut cmd = FORGET.call(&[hash, positions, index], 256);
-    cmd.arg(seen).arg(place).arg(origin).arg(saga.as_str());
+    cmd.arg(seen).arg(place).arg(saga.as_str());
     // A repeat finds nothing, and so counts nothing.
     shared.link().call(OPERATION, Effect::Once, &cmd).await
 }

@@ -70,9 +70,7 @@ fn merge(shared: &Shared, query: &SagaQuery) -> Merge {
     let mut merge = Merge::new(OPERATION, Direction::Down, page);
     let after = query.after.as_ref().map(position);
     for shard in Shard::all() {
-        for family in &families {
-            merge.add(shard, shared.keys().of_shard(Kind::Index, shard), family, b"", after.as_deref());
-        }
+        merge.add(shard, shared.keys().of_shard(Kind::Index, shard), &families, b"", after.as_deref());
     }
     merge
 }

@@ -32,7 +32,7 @@ elseif sub(head, 41, 41) ~= sub(new, 41, 41) then
   call('ZADD', KEYS[3], 0, 's' .. sub(new, 41, 41) .. place)
 end
 if ARGV[5] ~= '' and (not head or sub(head, 42, 49) ~= sub(new, 42, 49)) then
-  call('ZADD', KEYS[3], 0, ARGV[5] .. place)
+  call('ZADD', KEYS[3], 0, ARGV[5] .. place, 0, 'r' .. place .. '\0' .. ARGV[5])
 end
 call('HSET', saga, 'h', new .. rest)
 for at = 9, #ARGV, 4000 do

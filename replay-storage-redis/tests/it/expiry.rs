@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use futures::TryStreamExt;
 use replay_conformance::records::{self, Chain, after};
 use replay_core::{
-    ManualClock, SagaStatus, StepRanges, Store,
+    ManualClock, Origin, SagaStatus, StepRanges, Store,
     storage::{PruneRequest, PruneScope, SagaQuery},
 };
 use replay_services::{Server, redis::Options};
@@ -80,16 +80,54 @@ async fn a_record_without_retention_keeps_its_saga_unless_there_is_a_default() {
     }
 }
 
+/// Ends what the server would end by itself in an hour.
+fn let_go(server: &Server) -> Admin {
+    let mut admin = Admin::of(server);
+    for key in admin.run::<Vec<String>>(&["KEYS", "*[sp]:*"]) {
+        admin.run::<i64>(&["PEXPIRE", &key, "0"]);
+    }
+    admin
+}
+
+#[tokio::test]
+async fn a_replay_that_went_by_itself_or_is_removed_leaves_nothing_in_the_index() {
+    let server = start(Options::default());
+    let store = open(&server, None).await;
+    let origin = |chain: &mut Chain, of: &str| {
+        chain.with(|meta| {
+            let of = records::saga(of);
+            meta.origin = Some(Arc::new(Origin::new(of.clone(), 3, uuid::Uuid::nil().to_string().parse().expect("an id"), of.clone(), of)));
+            (meta.status, meta.retention_until) = (SagaStatus::Completed, Some(after(1)));
+            meta.next = StepRanges::default();
+        })
+    };
+    for id in ["b", "bb", "c"] {
+        append(&store, &origin(&mut Chain::new(id), "of")).await.expect("an append");
+    }
+    let sagas = || async {
+        let query = SagaQuery::default().with_origin(records::saga("of"));
+        let sagas: Vec<_> = store.snapshots().sagas(query).try_collect().await.expect("a listing");
+        sagas.into_iter().map(|saga| saga.saga_id.to_string()).collect::<Vec<_>>()
+    };
+    store.snapshots().prune(PruneRequest::new(PruneScope::Saga(records::saga("c")))).await.expect("a prune");
+    assert_eq!(sagas().await, ["bb", "b"]);
+    let mut admin = let_go(&server);
+    append(&store, &origin(&mut Chain::new("d").starting_at(after(9)), "of")).await.expect("an append");
+    let prune = PruneRequest::new(PruneScope::Expired { now: records::start() });
+    store.snapshots().prune(prune).await.expect("a prune");
+    assert_eq!(sagas().await, ["d"]);
+    let indices: Vec<String> = admin.run(&["KEYS", "*}x"]);
+    let members: i64 = indices.iter().map(|index| admin.run::<i64>(&["ZCARD", index])).sum();
+    assert_eq!(members, 4, "what one replay is found by");
+}
+
 #[tokio::test]
 async fn a_saga_that_went_by_itself_is_in_no_listing_and_its_id_is_free() {
     let server = start(Options::default());
     let store = open(&server, None).await;
     let mut chain = saga(&store, &[Some(1)]).await;
     end(&store, &mut chain, Some(1)).await;
-    let mut admin = Admin::of(&server);
-    for key in admin.run::<Vec<String>>(&["KEYS", "*[sp]:*"]) {
-        admin.run::<i64>(&["PEXPIRE", &key, "0"]);
-    }
+    let mut admin = let_go(&server);
     let sagas = || async { store.snapshots().sagas(SagaQuery::default()).try_collect::<Vec<_>>().await.expect("a listing") };
     assert!(sagas().await.is_empty());
     append(&store, &Chain::new("a").starting_at(after(9)).next_record()).await.expect("the id is free");
