@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +16,7 @@ const FILE_NAME: &str = "replay.toml";
 const OPERATION: &str = "read configuration";
 
 /// The configuration file. Top-level settings hold for every profile.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     /// The profile that is used if none is named.
@@ -26,8 +27,15 @@ struct File {
     namespace: Option<String>,
 }
 
+/// Without URLs, which may hold passwords.
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("profiles", &self.profiles.keys()).finish_non_exhaustive()
+    }
+}
+
 /// One profile of the configuration file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Profile {
     storage_url: Option<String>,
@@ -57,6 +65,9 @@ pub(crate) struct Settings {
     pub(crate) file: Option<Setting<PathBuf>>,
     /// The folder that a store by default is in; made when it is first opened.
     pub(crate) data_dir: Option<PathBuf>,
+    /// The namespace of the command line or the environment, which holds for every store.
+    given_namespace: Option<Setting<String>>,
+    known: File,
 }
 
 impl Settings {
@@ -86,8 +97,8 @@ impl Settings {
             let from_profile = of_profile.as_ref().map(|value| Setting::new(value.clone(), place(key, true)));
             from_profile.or_else(|| of_file.as_ref().map(|value| Setting::new(value.clone(), place(key, false))))
         };
-        let namespace = given(global.namespace.as_ref(), "--namespace", "REPLAY_NAMESPACE")
-            .or_else(|| pick(&chosen.namespace, &file.namespace, "namespace"));
+        let given_namespace = given(global.namespace.as_ref(), "--namespace", "REPLAY_NAMESPACE");
+        let namespace = given_namespace.clone().or_else(|| pick(&chosen.namespace, &file.namespace, "namespace"));
         let data_dir = data_dir();
         let storage_url = match (&global.storage, given(global.storage_url.as_ref(), "--storage-url", "REPLAY_STORAGE_URL")) {
             (Some(kind), _) => Setting::new(usual_url(*kind, data_dir.as_deref())?, "--storage"),
@@ -98,7 +109,7 @@ impl Settings {
             },
         };
         let namespace = namespace.unwrap_or_else(|| Setting::new(Namespace::default().to_string(), "default"));
-        Ok(Self { storage_url, namespace, profile, file: found, data_dir })
+        Ok(Self { storage_url, namespace, profile, file: found, data_dir, given_namespace, known: file })
     }
 
     /// The URL to open, with the namespace in it.
@@ -114,16 +125,60 @@ impl Settings {
     /// # Errors
     /// As for [`full_url`](Self::full_url).
     pub(crate) fn in_namespace(&self, url: &str) -> Result<String> {
-        if self.namespace.source == "default" {
-            return Ok(url.to_owned());
-        }
-        if url.contains("?namespace=") || url.contains("&namespace=") {
-            return Err(Error::invalid("open store", "the namespace is given twice, in the URL and beside it").hint("give it once"));
-        }
-        let namespace = Namespace::new(&self.namespace.value)?;
-        let encoded: String = namespace.as_str().bytes().map(encode).collect();
-        Ok(format!("{url}{}namespace={encoded}", if url.contains('?') { '&' } else { '?' }))
+        if self.namespace.source == "default" { Ok(url.to_owned()) } else { with_namespace(url, &self.namespace.value) }
     }
+
+    /// The URL to open, with the namespace in it, of the store that `text` names: a URL, `@` and a file that holds one, or a profile,
+    /// which has its own namespace unless one was given for every store.
+    ///
+    /// # Errors
+    /// `Invalid` for a file that does not hold a URL, an unknown profile or one without a URL, and as for [`full_url`](Self::full_url).
+    pub(crate) fn url_of(&self, text: &str) -> Result<String> {
+        if let Some(path) = text.strip_prefix('@') {
+            return self.in_namespace(&url_in(Path::new(path))?);
+        }
+        if text.contains(':') {
+            return self.in_namespace(text);
+        }
+        let profile = self.known.profiles.get(text).ok_or_else(|| {
+            let error = unknown_profile(text, &self.known);
+            if self.known.profiles.is_empty() {
+                error.hint("write a URL as in sqlite:orders.db, @FILE, or the name of a profile")
+            } else {
+                error
+            }
+        })?;
+        let url = profile.storage_url.clone().or_else(|| self.known.storage_url.clone());
+        let url = url.ok_or_else(|| {
+            Error::invalid(OPERATION, format!("the profile `{text}` names no store")).hint("give it a storage_url in replay.toml")
+        })?;
+        let url = beside(self.file.as_ref().map(|file| file.value.as_path()), url);
+        let namespace = self.given_namespace.as_ref().map(|given| &given.value);
+        match namespace.or(profile.namespace.as_ref()).or(self.known.namespace.as_ref()) {
+            Some(namespace) => with_namespace(&url, namespace),
+            None => Ok(url),
+        }
+    }
+}
+
+fn with_namespace(url: &str, namespace: &str) -> Result<String> {
+    if url.contains("?namespace=") || url.contains("&namespace=") {
+        return Err(Error::invalid("open store", "the namespace is given twice, in the URL and beside it").hint("give it once"));
+    }
+    let namespace = Namespace::new(namespace)?;
+    let encoded: String = namespace.as_str().bytes().map(encode).collect();
+    Ok(format!("{url}{}namespace={encoded}", if url.contains('?') { '&' } else { '?' }))
+}
+
+/// The URL that is all there is in a file. What it holds instead is not told: it may be a secret.
+fn url_in(path: &Path) -> Result<String> {
+    let wrong = |message: String| Error::invalid("read store URL", message).hint("write the URL alone into the file, on one line");
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{} cannot be read", path.display())).caused_by(error))?;
+    let url = text.trim();
+    if url.is_empty() || url.contains(char::is_whitespace) {
+        return Err(wrong(format!("{} does not hold a URL", path.display())));
+    }
+    Ok(url.to_owned())
 }
 
 fn encode(byte: u8) -> String {

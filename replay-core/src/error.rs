@@ -99,6 +99,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
+    is_no_store: bool,
     operation: &'static str,
     message: Option<String>,
     hint: Option<String>,
@@ -114,7 +115,7 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::Busy | ErrorKind::StoreFull | ErrorKind::Timeout => Retry::Safe,
             _ => Retry::Never,
         };
-        Self(Box::new(Inner { kind, retry, operation, message: None, hint: None, context: Vec::new(), source: None }))
+        Self(Box::new(Inner { kind, retry, is_no_store: false, operation, message: None, hint: None, context: Vec::new(), source: None }))
     }
 
     /// An [`Invalid`](ErrorKind::Invalid) error with a message.
@@ -152,6 +153,14 @@ impl Error {
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.0.retry = retry;
+        self
+    }
+
+    /// Says that there is no store at the place, and that one may be made there. A backend whose store
+    /// [must exist](crate::storage::StoreUrl::must_exist) says so for callers to whom none is as good as an empty one.
+    #[must_use]
+    pub fn no_store(mut self) -> Self {
+        self.0.is_no_store = true;
         self
     }
 
@@ -195,6 +204,11 @@ impl Error {
     /// The facts, in the order in which they were added.
     pub fn facts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+
+    /// Whether it says that there is no store at the place, and that one may be made there.
+    pub fn is_no_store(&self) -> bool {
+        self.0.is_no_store
     }
 
     /// Whether the kind is `kind`.

@@ -63,7 +63,8 @@ pub(crate) async fn prepare(pool: &Arc<Pool>, schema: &str, creates: bool, migra
     };
     if let Some((message, hint)) = refused {
         let error = Error::new(ErrorKind::Unavailable, OPERATION).message(message).hint(hint);
-        return Err(error.retry(replay_core::Retry::Never).with("schema", schema));
+        let error = error.retry(replay_core::Retry::Never).with("schema", schema);
+        return Err(if found == Found::Nothing && migrates { error.no_store() } else { error });
     }
     within(PATIENCE, migrate(lease, schema)).await?
 }

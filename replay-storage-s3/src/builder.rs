@@ -240,7 +240,8 @@ impl S3Builder {
                 .hint("check bucket and prefix, or let the store be made")
                 .with("bucket", client.bucket())
                 .with("prefix", &prefix)
-                .retry(Retry::Never));
+                .retry(Retry::Never)
+                .no_store());
         }
         probe(&client, &mark).await?;
         Ok(S3::from_shared(Shared::new(client, &prefix, self.namespace, self.clock)))

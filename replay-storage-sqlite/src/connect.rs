@@ -96,5 +96,8 @@ pub(crate) fn check_readable(path: &Path, patience: Duration) -> Result<()> {
 }
 
 fn holds_nothing(path: &Path) -> Error {
-    Error::invalid(OPERATION, "the file holds no store").hint("check the path, or open it for writing once").with("path", path.display())
+    Error::invalid(OPERATION, "the file holds no store")
+        .hint("check the path, or open it for writing once")
+        .with("path", path.display())
+        .no_store()
 }

@@ -141,6 +141,7 @@ pub(crate) fn cannot_open(path: &Path, failure: rusqlite::Error, writes: bool) -
             .message(format!("there is no database file {}", path.display()))
             .hint("check the path; the file is made by whoever first writes to it")
             .retry(Retry::Never)
+            .no_store()
     } else {
         match std::fs::OpenOptions::new().read(true).append(writes).create(writes).open(path).map_err(|e| e.kind()) {
             Err(std::io::ErrorKind::PermissionDenied) | Ok(_) => Error::new(ErrorKind::PermissionDenied, OPERATION)

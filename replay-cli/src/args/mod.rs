@@ -72,6 +72,8 @@ pub(crate) enum Command {
     ///
     /// It may be interrupted and run again: what is there already stays, and a history that differs is never overwritten. A saga must
     /// not go on in both stores.
+    ///
+    /// Keep a URL with a password off the command line, where others may see it: name a profile, or a file as in @archive.url.
     Copy(CopyArgs),
     /// Check the digests of a saga's history, or of every saga's.
     VerifyChain(VerifyArgs),

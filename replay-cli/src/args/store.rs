@@ -62,10 +62,10 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
-    /// The store to copy from, as in sqlite:orders.db
+    /// The store to copy from: a URL as in sqlite:orders.db, a profile of the configuration file, or @FILE that holds a URL
     #[arg(value_name = "FROM")]
     pub(crate) from: String,
-    /// The store to copy to
+    /// The store to copy to, named likewise
     #[arg(value_name = "TO")]
     pub(crate) to: String,
     /// Only sagas that match, as in status=completed,until=30d

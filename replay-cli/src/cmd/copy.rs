@@ -5,6 +5,7 @@ use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::{
     Error, ErrorKind, Result, Store,
     copy::{CopyEvent, CopyOptions, CopyRefusal, CopyReport, SagaOutcome, copy},
+    memory::Memory,
     storage::SagaQuery,
 };
 use serde_json::json;
@@ -18,17 +19,20 @@ use crate::{
     output::{Answer, Paint, fields},
 };
 
+const FROM: &str = "FROM";
+const TO: &str = "TO";
 /// How many refusals people are shown.
 const SHOWN: usize = 10;
 
 pub(super) async fn run(app: &App, args: CopyArgs) -> Result<Exit> {
     let query = args.filter.as_deref().map(|text| filter::parse(app, text)).transpose()?.unwrap_or_default();
-    let (from, to) = (app.settings.in_namespace(&args.from)?, app.settings.in_namespace(&args.to)?);
+    let url = |text: &str, role: &'static str| app.settings.url_of(text).map_err(|error| error.with("store", role));
+    let (from, to) = (url(&args.from, FROM)?, url(&args.to, TO)?);
     if from == to {
         return Err(Error::invalid("copy sagas", "FROM and TO are the same store").hint("name another store or another namespace"));
     }
-    let open = async |url: &str, role: &'static str| app.backends.open(url).await.map_err(|error| error.with("store", role));
-    let (from, to) = (open(&from, "FROM").await?, open(&to, "TO").await?);
+    let from = app.backends.open_existing(&from).await.map_err(|error| error.with("store", FROM))?;
+    let to = open_target(app, &to, args.dry_run).await.map_err(|error| error.with("store", TO))?;
     let bar = bar(app, &from, &query).await?;
     let progress = |event: CopyEvent<'_>| match event {
         CopyEvent::Records { records, .. } => bar.set_message(format!("+{records}")),
@@ -59,6 +63,20 @@ pub(super) async fn run(app: &App, args: CopyArgs) -> Result<Exit> {
         app.output.note(if args.filter.is_some() { "no saga matches" } else { "FROM has no saga in this namespace" });
     }
     answer(app, &args, &report)
+}
+
+/// Opens the store to copy to. A dry run makes none: where it is not there, an empty one takes its place.
+async fn open_target(app: &App, url: &str, dry_run: bool) -> Result<Store> {
+    if !dry_run {
+        return app.backends.open(url).await;
+    }
+    match app.backends.open_existing(url).await {
+        Err(error) if error.is_no_store() => {
+            app.output.note("TO is not there yet; the copy would make it");
+            Ok(Memory::new().into_store())
+        }
+        opened => opened,
+    }
 }
 
 /// A bar on a terminal. How many sagas there are is only counted for it.

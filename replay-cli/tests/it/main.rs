@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod copying;
 mod going_on;
 mod order_story;
 mod output;

@@ -59,8 +59,9 @@ async fn tables_of_a_later_version_are_used_if_they_allow_it_and_else_refused() 
 #[tokio::test]
 async fn what_only_looks_makes_nothing() {
     let schema = Schema::new();
-    for builder in [schema.builder().create(false), schema.builder().migrate(false)] {
+    for (builder, may_be_made) in [(schema.builder().create(false), true), (schema.builder().migrate(false), false)] {
         let error = builder.open().await.unwrap_err();
+        assert_eq!(error.is_no_store(), may_be_made, "{error:?}");
         assert_eq!((error.kind(), error.fact("schema")), (ErrorKind::Unavailable, Some(schema.0.as_str())), "{error}");
     }
     let mut admin = admin().await;

@@ -87,7 +87,7 @@ async fn a_server_that_never_answers_ends_with_the_deadline() {
 async fn a_store_that_must_exist_is_not_made() {
     let place = Place::create(FIRST).await;
     let error = refused(place.builder().create(false), ErrorKind::Unavailable).await;
-    assert_eq!(error.retry_advice(), Retry::Never);
+    assert_eq!((error.retry_advice(), error.is_no_store()), (Retry::Never, true));
     assert_eq!(place.keys("").await, [""; 0]);
     place.builder().open().await.expect("it is made");
     place.builder().create(false).open().await.expect("it is there");

@@ -49,9 +49,12 @@ async fn a_file_that_is_not_there_is_not_made_where_it_must_exist() {
         let error = Sqlite::open_url(url).await.unwrap_err();
         assert_eq!((error.kind(), error.retry_advice()), (ErrorKind::Unavailable, Retry::Never), "{error:?}");
         assert!(error.detail().unwrap().contains("mistyped.db") && error.advice().is_some(), "{error:?}");
+        assert!(error.is_no_store(), "{error:?}");
     }
     let error = Sqlite::open_url(url(&empty, "?create=false")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!((error.kind(), error.is_no_store()), (ErrorKind::Invalid, true));
+    let nowhere = Sqlite::open_url(url(&folder.path().join("missing/store.db"), "?create=false")).await.unwrap_err();
+    assert!(!nowhere.is_no_store(), "none is made in a folder that is not there: {nowhere:?}");
     assert_eq!(Sqlite::open_url(url(&missing, "?create=no")).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(!missing.exists() && std::fs::read(&empty).unwrap().is_empty());
     append_up_to(&Sqlite::open_url(url(&missing, "?create=true").of_existing()).await.unwrap(), "a", 1).await;
