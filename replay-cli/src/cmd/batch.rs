@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, future, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replay::{
-    Error, Result, SagaId, Store,
+    Error, ErrorKind, Result, Store,
     json::Override,
-    replay::{Checkpoint, ReplayRequest, ReplayResult, SagaReplay},
+    replay::{Checkpoint, LocalReplay, ReplayRequest, ReplayResult, SagaReplay},
+    saga::Registry,
     storage::SagaSummary,
 };
 use serde_json::{Value, json};
@@ -39,7 +40,8 @@ pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<E
     if only_failed {
         app.output.note("only sagas that failed are replayed; name another status in --where if that is meant");
     }
-    let Selection { found, left_out } = Selection::find(app, store, args, query, only_failed).await?;
+    let replays = LocalReplay::new(app.runner(store, None), Registry::new());
+    let Selection { found, left_out } = Selection::find(&**store.snapshots(), &replays, args, query, only_failed).await?;
     if args.from_step.is_none()
         && let Some(saga) = found.iter().find(|saga| saga.error.is_none())
     {
@@ -49,12 +51,12 @@ pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<E
     }
     if found.is_empty() {
         app.output.note("no saga matches; nothing was replayed");
-        return lines_answer(app, args.dry_run, &[], &left_out);
+        return Summary { dry_run: args.dry_run, key: args.replay_key.as_deref(), lines: &[], left: 0, left_out: &left_out }.answer(app);
     }
     preview(app, args, &found, &left_out);
     if args.dry_run {
         let lines = plan_all(app, store, args, change, &found).await?;
-        return lines_answer(app, true, &lines, &left_out);
+        return Summary { dry_run: true, key: args.replay_key.as_deref(), lines: &lines, left: 0, left_out: &left_out }.answer(app);
     }
     let mut signals = Signals::listen();
     if !args.yes {
@@ -66,11 +68,14 @@ pub(super) async fn run(app: &App, args: &RunArgs, change: Override) -> Result<E
         app.output.note(format!("if this is interrupted, go on with --replay-key {key}"));
     }
     let first = request(app, store, args, found[0].saga_id.clone(), Checkpoint::Sequence(1), change).await?;
-    let items = replay_all(app, store, args, &found, &key, first, &interrupt).await?;
-    match items {
-        Some(items) => answer(app, &items, &left_out),
-        None => Ok(Exit::Interrupted),
+    let lines = replay_all(app, store, args, &found, &key, first, &interrupt).await?;
+    let left = found.len() - lines.iter().filter(|line| !line.is_left()).count();
+    let exit = Summary { dry_run: false, key: Some(&key), lines: &lines, left, left_out: &left_out }.answer(app)?;
+    if left > 0 {
+        let message = format!("interrupted with {left} of {} sagas left; go on with --replay-key {key}", found.len());
+        app.output.error(&Error::new(ErrorKind::Cancelled, "replay sagas").message(message), None);
     }
+    Ok(exit)
 }
 
 /// One saga's request, made of that of another.
@@ -83,6 +88,7 @@ fn request_for(template: &ReplayRequest, saga: &SagaSummary, from_step: Option<&
     request
 }
 
+/// Replays as many as there are until it is interrupted, and gives a line for each that came to rest.
 async fn replay_all(
     app: &App,
     store: &Store,
@@ -91,7 +97,7 @@ async fn replay_all(
     key: &str,
     mut template: ReplayRequest,
     interrupt: &Interrupt,
-) -> Result<Option<Vec<(SagaId, Result<ReplayResult>)>>> {
+) -> Result<Vec<BatchLine>> {
     let replayer = replayer(app, store, args, None)?;
     let (count, stop) = (found.len(), interrupt.stop());
     template.stop = stop.clone();
@@ -109,20 +115,17 @@ async fn replay_all(
     let (mut done, mut failed) = (Vec::new(), 0_usize);
     let work = async {
         while let Some((saga, result)) = items.next().await {
-            failed += usize::from(!result.as_ref().is_ok_and(|result| exit_of(result) == Exit::Ok));
+            let line = BatchLine::of(saga.to_string(), &result);
+            failed += usize::from(line.has_failed());
             bar.inc(1);
             bar.set_message(if failed == 0 { String::new() } else { format!("{failed} failed") });
-            done.push((saga, result));
+            done.push(line);
         }
     };
-    let ended = interrupt.guard(work).await;
+    // What is dropped at the second Ctrl-C has no line, so it counts as left.
+    let _ = interrupt.guard(work).await;
     bar.finish_and_clear();
-    let stopped = ended.is_none() || stop.get().is_some();
-    if stopped {
-        app.output.note(format!("stopped after {} of {count}; go on with --replay-key {key}", done.len()));
-        return Ok(None);
-    }
-    Ok(Some(done))
+    Ok(done)
 }
 
 fn bar(app: &App, count: usize) -> ProgressBar {
@@ -171,7 +174,7 @@ struct BatchLine {
     original: String,
     new_saga: Option<String>,
     status: String,
-    ok: bool,
+    exit: Exit,
     existing: bool,
     error: Option<String>,
 }
@@ -186,7 +189,7 @@ impl BatchLine {
                     original,
                     new_saga: result.new_saga.as_ref().map(ToString::to_string),
                     status: result.status.to_string(),
-                    ok: exit_of(result) == Exit::Ok,
+                    exit: exit_of(result),
                     existing: result.existing,
                     error: failure.or(refusal),
                 }
@@ -195,53 +198,86 @@ impl BatchLine {
                 original,
                 new_saga: None,
                 status: "refused".to_owned(),
-                ok: false,
+                exit: Exit::of_error(error.kind()),
                 existing: false,
                 error: Some(error.detail().map_or_else(|| error.to_string(), str::to_owned)),
             },
         }
     }
 
-    fn json(&self) -> Value {
+    /// Whether it was interrupted, so that it is still to be done.
+    fn is_left(&self) -> bool {
+        self.exit == Exit::Interrupted
+    }
+
+    fn has_failed(&self) -> bool {
+        self.exit != Exit::Ok && !self.is_left()
+    }
+
+    fn json(&self, key: Option<&str>) -> Value {
         json!({
             "original": self.original,
             "new_saga": self.new_saga,
             "status": self.status,
             "existing": self.existing,
+            "interrupted": self.is_left(),
+            "replay_key": key,
             "error": self.error,
         })
     }
 }
 
-fn answer(app: &App, items: &[(SagaId, Result<ReplayResult>)], left_out: &Counts) -> Result<Exit> {
-    let lines: Vec<BatchLine> = items.iter().map(|(saga, result)| BatchLine::of(saga.to_string(), result)).collect();
-    lines_answer(app, false, &lines, left_out)
+/// What a batch has done, and what it has not.
+struct Summary<'a> {
+    dry_run: bool,
+    /// The replay key, under which it may be run again.
+    key: Option<&'a str>,
+    lines: &'a [BatchLine],
+    /// How many of the sagas that were to be replayed are left, because it was interrupted.
+    left: usize,
+    left_out: &'a Counts,
 }
 
-fn lines_answer(app: &App, dry_run: bool, lines: &[BatchLine], left_out: &Counts) -> Result<Exit> {
-    let failed = lines.iter().filter(|line| !line.ok).count();
-    let others = if left_out.is_empty() { String::new() } else { format!("; left out: {left_out}") };
-    let what = if dry_run { "could be replayed" } else { "replayed" };
-    let mut table = Table::new(&["", "SAGA", "REPLAY", "STATUS", "BECAUSE"])
-        .or_empty(format!("nothing was replayed{others}"))
-        .footer(format!("{} sagas: {} {what}, {failed} failed{others}", lines.len(), lines.len() - failed));
-    for line in lines {
-        let (ok, error) = (line.ok, line.error.clone().unwrap_or_default());
-        table.row(vec![
-            painted(move |paint| if ok { paint.good("✔") } else { paint.bad("✖") }),
-            plain(&line.original),
-            plain(line.new_saga.as_deref().unwrap_or("")),
-            plain(if line.existing { format!("{} (existing)", line.status) } else { line.status.clone() }),
-            painted(move |paint| paint.dim(&error)),
-        ]);
+impl Summary<'_> {
+    fn answer(&self, app: &App) -> Result<Exit> {
+        let Self { dry_run, key, lines, left, left_out } = *self;
+        let done = lines.iter().filter(|line| line.exit == Exit::Ok).count();
+        let failed = lines.iter().filter(|line| line.has_failed()).count();
+        let values: Vec<Value> = lines.iter().map(|line| line.json(key)).collect();
+        let summary = Answer::list("replays", "replay", &values)?
+            .with("dry_run", dry_run)
+            .with("replay_key", key)
+            .with("replayed", done)
+            .with("failed", failed)
+            .with("left", left)
+            .with("left_out", left_out.json())
+            .ids(lines.iter().filter_map(|line| line.new_saga.clone()));
+        app.output.answer(summary.table(self.table(done, failed)))?;
+        Ok(match (left, failed) {
+            (0, 0) => Exit::Ok,
+            (0, _) => Exit::Failed,
+            _ => Exit::Interrupted,
+        })
     }
-    let values: Vec<Value> = lines.iter().map(BatchLine::json).collect();
-    let summary = Answer::list("replays", "replay", &values)?
-        .with("dry_run", dry_run)
-        .with("replayed", lines.len() - failed)
-        .with("failed", failed)
-        .with("left_out", left_out.json())
-        .ids(lines.iter().filter_map(|line| line.new_saga.clone()));
-    app.output.answer(summary.table(table))?;
-    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+
+    fn table(&self, done: usize, failed: usize) -> Table {
+        let what = if self.dry_run { "could be replayed" } else { "replayed" };
+        let left = if self.left == 0 { String::new() } else { format!(", {} left", self.left) };
+        let left_out = if self.left_out.is_empty() { String::new() } else { format!("; left out: {}", self.left_out) };
+        let key = self.key.filter(|_| !self.dry_run).map(|key| format!("; replay key {key}")).unwrap_or_default();
+        let mut table = Table::new(&["", "SAGA", "REPLAY", "STATUS", "BECAUSE"])
+            .or_empty(format!("nothing was replayed{left}{left_out}{key}"))
+            .footer(format!("{} sagas: {done} {what}, {failed} failed{left}{left_out}{key}", self.lines.len()));
+        for line in self.lines {
+            let (ok, error) = (line.exit == Exit::Ok, line.error.clone().unwrap_or_default());
+            table.row(vec![
+                painted(move |paint| if ok { paint.good("✔") } else { paint.bad("✖") }),
+                plain(&line.original),
+                plain(line.new_saga.as_deref().unwrap_or("")),
+                plain(if line.existing { format!("{} (existing)", line.status) } else { line.status.clone() }),
+                painted(move |paint| paint.dim(&error)),
+            ]);
+        }
+        table
+    }
 }

@@ -4,19 +4,21 @@ use std::{collections::BTreeMap, fmt};
 
 use futures::TryStreamExt;
 use replay::{
-    Result, SagaStatus, Store,
-    replay::{LeftOut, LocalReplay},
-    saga::Registry,
-    storage::{SagaQuery, SagaSummary},
+    Result, SagaStatus,
+    replay::{LeftOut, SagaReplay},
+    storage::{SagaQuery, SagaSummary, SnapshotStorage},
 };
 use serde_json::{Value, json};
 
-use crate::{app::App, args::RunArgs};
+use crate::args::RunArgs;
 
 /// What a batch that names no status is about.
 const FAILED: [SagaStatus; 3] = [SagaStatus::RolledBack, SagaStatus::Failed, SagaStatus::Parked];
 /// What it leaves out then.
-const OTHERS: [SagaStatus; 4] = [SagaStatus::Completed, SagaStatus::Pending, SagaStatus::Executing, SagaStatus::Compensating];
+const OTHERS: [(&[SagaStatus], Reason); 2] = [
+    (&[SagaStatus::Completed], Reason::Completed),
+    (&[SagaStatus::Pending, SagaStatus::Executing, SagaStatus::Compensating], Reason::NotEnded),
+];
 
 /// Why a saga that matches is not replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,13 +51,34 @@ impl Reason {
     }
 }
 
+/// How many sagas with one reason are counted where counting means listing them: nobody waits for the rest of a large store.
+const COUNTED: u64 = 1000;
+
+/// How many there are, and whether there are more than were counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    counted: u64,
+    more: bool,
+}
+
 /// How many sagas were left out, by reason.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts(BTreeMap<Reason, u64>);
+pub(super) struct Counts(BTreeMap<Reason, Count>);
 
 impl Counts {
     fn add(&mut self, reason: Reason) {
-        *self.0.entry(reason).or_default() += 1;
+        self.0.entry(reason).or_default().counted += 1;
+    }
+
+    /// Counts one more, but none beyond [`COUNTED`]; says whether others still count.
+    fn add_bounded(&mut self, reason: Reason) -> bool {
+        let count = self.0.entry(reason).or_default();
+        if count.counted < COUNTED {
+            count.counted += 1;
+        } else {
+            count.more = true;
+        }
+        !count.more
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,18 +86,30 @@ impl Counts {
     }
 
     pub(super) fn json(&self) -> Value {
-        self.0.iter().map(|(reason, count)| json!({"reason": reason.name(), "count": count})).collect()
+        let one = |(reason, count): (&Reason, &Count)| {
+            let mut value = json!({"reason": reason.name(), "count": count.counted});
+            if count.more {
+                value["more"] = json!(true);
+            }
+            value
+        };
+        self.0.iter().map(one).collect()
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.0.iter().map(|(reason, count)| format!("{count} {}", reason.text())).collect();
+        let part = |(reason, count): (&Reason, &Count)| {
+            let more = if count.more { "more than " } else { "" };
+            format!("{more}{} {}", count.counted, reason.text())
+        };
+        let parts: Vec<String> = self.0.iter().map(part).collect();
         f.write_str(&parts.join(", "))
     }
 }
 
 /// What a batch replays.
+#[derive(Debug)]
 pub(super) struct Selection {
     /// At most as many as were asked for.
     pub(super) found: Vec<SagaSummary>,
@@ -82,27 +117,41 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Finds the sagas that match; with `only_failed` those of them that failed.
-    pub(super) async fn find(app: &App, store: &Store, args: &RunArgs, mut query: SagaQuery, only_failed: bool) -> Result<Self> {
+    /// Finds the sagas that match; with `only_failed` those of them that failed. What is left out is counted up to a bound, and once
+    /// there are as many as were asked for, no log of replays is read.
+    pub(super) async fn find(
+        snapshots: &dyn SnapshotStorage,
+        replays: &dyn SagaReplay,
+        args: &RunArgs,
+        mut query: SagaQuery,
+        only_failed: bool,
+    ) -> Result<Self> {
         let mut selection = Self { found: Vec::new(), left_out: Counts::default() };
         if only_failed {
-            query.statuses = OTHERS.to_vec();
-            let mut others = store.snapshots().sagas(query.clone());
-            while let Some(saga) = others.try_next().await? {
-                selection.left_out.add(if saga.status == SagaStatus::Completed { Reason::Completed } else { Reason::NotEnded });
+            for (statuses, reason) in OTHERS {
+                query.statuses = statuses.to_vec();
+                let mut others = snapshots.sagas(query.clone().with_limit(COUNTED + 1));
+                while others.try_next().await?.is_some() && selection.left_out.add_bounded(reason) {}
             }
             query.statuses = FAILED.to_vec();
         }
         let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let replays = LocalReplay::new(app.runner(store, None), Registry::new());
-        let mut sagas = store.snapshots().sagas(query);
+        let mut sagas = snapshots.sagas(query);
         while let Some(saga) = sagas.try_next().await? {
-            match LeftOut::of(&saga, &replays, args.replay_key.as_deref()).await? {
+            if selection.found.len() >= limit {
+                if selection.left_out.add_bounded(Reason::OverLimit) {
+                    continue;
+                }
+                break;
+            }
+            match LeftOut::of(&saga, replays, args.replay_key.as_deref()).await? {
                 Some(_) => selection.left_out.add(Reason::MadeByThisBatch),
-                None if selection.found.len() < limit => selection.found.push(saga),
-                None => selection.left_out.add(Reason::OverLimit),
+                None => selection.found.push(saga),
             }
         }
         Ok(selection)
     }
 }
+
+#[cfg(test)]
+mod tests;

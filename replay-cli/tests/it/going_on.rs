@@ -116,8 +116,65 @@ fn ctrl_c_lets_the_replays_of_a_batch_stop_at_a_boundary() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 130, "{ran:?}");
     assert!(rest.iter().any(|line| line.contains("go on with --replay-key k")), "{rest:?}");
+    let report = ran.json();
+    assert_eq!((&report["replay_key"], &report["left"], &report["failed"]), (&json!("k"), &json!(3), &json!(0)));
+    let interrupted: Vec<bool> = report["replays"].as_array().unwrap().iter().map(|one| one["interrupted"] == json!(true)).collect();
+    assert_eq!(interrupted, [true, true], "{report}");
     assert_eq!(std::fs::read_to_string(world.path("ran")).unwrap(), "b\nb\n", "steps that ran were not dropped");
     world.run(&args).exits(0);
     let ran = std::fs::read_to_string(world.path("ran")).unwrap();
     assert_eq!((ran.matches('b').count(), ran.matches('c').count()), (3, 3), "each step ran once for each saga");
+}
+
+/// Three sagas that fail at `a`; once there is a file `on` their replays come to `b`, where the one with this number waits for a file `gate`.
+fn three_of_which_waits(world: &World, number: u32) {
+    let wait = world.wait_for_gate();
+    let b = format!("echo b >> ran; case $(wc -l < ran) in *{number}) {wait};; esac");
+    world.write("s.yaml", &format!("name: s\nsteps:\n  - {{name: a, shell: 'test -e on'}}\n  - {{name: b, shell: '{b}'}}\n"));
+    for id in ["x1", "x2", "x3"] {
+        world.run(&["start", "s.yaml", "--id", id]).exits(1);
+    }
+    world.write("on", "");
+}
+
+fn ran(world: &World) -> usize {
+    std::fs::read_to_string(world.path("ran")).map_or(0, |ran| ran.lines().count())
+}
+
+#[test]
+fn a_quiet_batch_that_is_stopped_at_once_tells_its_key_and_what_it_has_done() {
+    let world = World::new();
+    three_of_which_waits(&world, 2);
+    let batch = ["run", "--where", "name=s,step=a", "--concurrency", "1", "--yes", "--quiet"];
+    let mut child = world.command(&batch).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the second replay is at b", || ran(&world) == 2);
+    // Two signals at once may be taken for one, so there may have to be more.
+    until("it is stopped at once", || {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+        child.try_wait().unwrap().is_some()
+    });
+    let stopped = Ran::from(child.wait_with_output().unwrap()).exits(130);
+    let report = stopped.json();
+    let key = report["replay_key"].as_str().unwrap();
+    assert!(stopped.stderr.starts_with("error: ") && stopped.stderr.contains(&format!("go on with --replay-key {key}")), "{stopped:?}");
+    assert_eq!((&report["replayed"], &report["failed"], &report["left"]), (&json!(1), &json!(0), &json!(2)));
+    let rest = world.run(&[&batch[..], &["--replay-key", key]].concat()).exits(0).json();
+    assert_eq!((&rest["replayed"], &rest["left"], &rest["replay_key"]), (&json!(3), &json!(0), &json!(key)));
+    assert_eq!(world.run(&["sagas", "-o", "ids"]).stdout.lines().count(), 6, "each saga was replayed once");
+}
+
+#[test]
+fn a_batch_that_has_nothing_left_when_it_is_interrupted_exits_as_it_would() {
+    let world = World::new();
+    three_of_which_waits(&world, 1);
+    let batch = ["run", "--where", "name=s,id-prefix=x1", "--yes"];
+    let mut child = world.command(&batch).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the replay is at b", || ran(&world) == 1);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    assert!(lines.any(|line| line.unwrap().contains("Ctrl-C again")));
+    world.write("gate", "");
+    lines.for_each(|line| drop(line.unwrap()));
+    let report = Ran::from(child.wait_with_output().unwrap()).exits(0).json();
+    assert_eq!((&report["replayed"], &report["left"]), (&json!(1), &json!(0)));
 }
