@@ -1,9 +1,9 @@
 //! A server's folder, and the guard that removes it when its owner is gone.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -33,16 +33,19 @@ impl Folder {
     pub(crate) fn create(kind: &str) -> Result<Self> {
         let pid = std::process::id();
         let start = identity::start_of(pid).ok_or_else(|| Error::new("cannot find out when this process started"))?;
-        let path = root().join(format!("{PREFIX}{pid}-{start}-{kind}-{:08x}", random() & 0xffff_ffff));
+        let scope = identity::scope();
+        let named = scope.as_deref().unwrap_or("unknown");
+        let path = root().join(format!("{PREFIX}{pid}-{start}-{named}-{kind}-{:08x}", random() & 0xffff_ffff));
         let doing = || format!("cannot make the folder {}", path.display());
-        fs::create_dir(&path).map_err(Error::of(doing()))?;
-        let uid = fs::metadata(&path).map_err(Error::of(doing()))?.uid();
+        DirBuilder::new().mode(0o700).create(&path).map_err(Error::of(doing()))?;
+        let uid = fs::symlink_metadata(&path).map_err(Error::of(doing()))?.uid();
         // The user that a server of root's runs as has to pass, but not to look around.
         let mode = if uid == 0 { 0o711 } else { 0o700 };
         fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(Error::of(doing()))?;
         let mut guard = guard(&path).stdin(Stdio::piped()).spawn().map_err(Error::of("cannot start the guard of a server's folder"))?;
         let alive = guard.stdin.take();
-        SWEEP.call_once(|| sweep(&root(), uid));
+        // Who cannot tell whose processes he sees cannot tell who is dead.
+        SWEEP.call_once(|| scope.iter().for_each(|scope| sweep(&root(), uid, scope)));
         Ok(Self { path, guard, alive })
     }
 
@@ -91,24 +94,33 @@ fn root() -> PathBuf {
     if passable { wanted } else { PathBuf::from("/tmp") }
 }
 
-/// Ends the servers and removes the folders that processes of this user left in `root` when they died together with their guards.
-fn sweep(root: &Path, uid: u32) {
+/// Ends the servers and removes the folders that processes of this user left in `root` when they died together with their guards. What is
+/// of another `scope` is not ours to judge.
+fn sweep(root: &Path, uid: u32, scope: &str) {
     let Ok(entries) = fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((pid, start)) = name.to_str().and_then(owner) else { continue };
+        let Some(owner) = name.to_str().and_then(Owner::of) else { continue };
         // Another user's folder could list any process, for us to end.
         let ours = entry.metadata().is_ok_and(|data| data.is_dir() && data.uid() == uid);
-        if ours && !identity::is_alive(pid, start) {
+        if ours && owner.scope == scope && !identity::is_alive(owner.pid, owner.start) {
             let _ = guard(&entry.path()).status();
         }
     }
 }
 
 /// The process that a folder's name says made it.
-fn owner(name: &str) -> Option<(u32, &str)> {
-    let mut parts = name.strip_prefix(PREFIX)?.split('-');
-    Some((parts.next()?.parse().ok()?, parts.next()?))
+struct Owner<'a> {
+    pid: u32,
+    start: &'a str,
+    scope: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    fn of(name: &'a str) -> Option<Self> {
+        let mut parts = name.strip_prefix(PREFIX)?.split('-');
+        Some(Self { pid: parts.next()?.parse().ok()?, start: parts.next()?, scope: parts.next()? })
+    }
 }
 
 /// The last lines of a server's log, as an addition to an error.
@@ -121,4 +133,28 @@ pub(crate) fn tail(log: &Path) -> String {
         let _ = write!(tail, "\n    {line}");
     }
     tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_container_left_is_not_swept() {
+        let root = std::env::temp_dir().join(format!("replay-sweep-{:016x}", random()));
+        fs::create_dir(&root).unwrap();
+        let (pid, start) = (std::process::id(), identity::start_of(std::process::id()).unwrap());
+        let folder = |name: &str| {
+            let path = root.join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let dead = folder("replay-svc-1-1-here-redis-0");
+        let alive = folder(&format!("replay-svc-{pid}-{start}-here-redis-0"));
+        let others = ["replay-svc-1-1-there-redis-0", "replay-svc-1-1-redis-0", "replay-svc-1-1"].map(folder);
+        sweep(&root, crate::private::user(), "here");
+        assert!(!dead.exists());
+        assert!(alive.exists() && others.iter().all(|path| path.exists()));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! Which process a process id means, and signals to it.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,6 +22,21 @@ pub fn start_of(pid: u32) -> Option<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (state, start) = text.trim().split_once(' ')?;
     (!state.starts_with('Z')).then(|| start.split_ascii_whitespace().collect::<Vec<_>>().join("_"))
+}
+
+/// In which processes of which system a process id means the same as here, in a form that only serves comparison and has neither spaces
+/// nor hyphens; `None` if the system does not tell.
+///
+/// Containers may share a folder, but not see each other's processes: to each, all processes of the others look dead.
+pub fn scope() -> Option<String> {
+    if !Path::new("/proc/self").exists() {
+        return Some("host".to_owned());
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    let mut hasher = DefaultHasher::new();
+    (boot.trim(), namespace).hash(&mut hasher);
+    Some(format!("{:016x}", hasher.finish()))
 }
 
 /// Whether the process that had `pid` and started at `start` still runs.

@@ -1,11 +1,12 @@
 //! Getting server programs that the system does not have.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::find;
+use crate::private;
 
 /// Redis, or Valkey where that has taken its place.
 pub(crate) fn redis() -> Result<PathBuf> {
@@ -64,9 +65,7 @@ fn find_or_install<T>(what: &str, find: impl Fn() -> Option<T>, package: &Packag
         return Err(Error::new(format!("{what} is not installed; install it with `sudo {by_hand}`")));
     };
     // Others that start at the same time find it installed when it is their turn.
-    let lock = std::env::temp_dir().join(format!("replay-svc-install-{}.lock", std::env::var("USER").unwrap_or_default()));
-    let lock = File::create(&lock).map_err(Error::of("cannot make the lock of installations"))?;
-    lock.lock().map_err(Error::of("cannot take the lock of installations"))?;
+    let _lock = private::lock(&cache()?.join("install.lock"))?;
     if let Some(found) = find() {
         return Ok(found);
     }
@@ -169,12 +168,14 @@ fn succeeds(command: &mut Command) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// The user's folder for what can be made again, made if need be.
+/// The user's folder for what can be made again, made if need be; nobody else may look into it.
 pub(crate) fn cache() -> Result<PathBuf> {
     let given = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || std::env::home_dir().map(|home| home.join(".cache"));
-    let folder = given.or_else(home).ok_or_else(|| Error::new("there is no home folder, so set XDG_CACHE_HOME"))?.join("replay-services");
-    fs::create_dir_all(&folder).map_err(Error::of(format_args!("cannot make {}", folder.display())))?;
+    let parent = given.or_else(home).ok_or_else(|| Error::new("there is no home folder, so set XDG_CACHE_HOME"))?;
+    fs::create_dir_all(&parent).map_err(Error::of(format_args!("cannot make {}", parent.display())))?;
+    let folder = parent.join("replay-services");
+    private::folder(&folder)?;
     Ok(folder)
 }
 

@@ -35,6 +35,7 @@ mod install;
 mod moto;
 mod port;
 pub mod postgres;
+pub mod private;
 mod probe;
 mod process;
 pub mod redis;

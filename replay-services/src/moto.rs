@@ -1,12 +1,12 @@
 //! moto, a Python S3 server, in a virtual environment of its own.
 
 use std::fs;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::install;
+use crate::private;
 
 /// Runs moto with one request at a time, so that looking at a condition and writing are one act.
 pub(crate) const LAUNCHER: &str = include_str!("moto.py");
@@ -33,8 +33,7 @@ pub(crate) fn install() -> Result<Moto> {
     if is_there() {
         return Ok(moto);
     }
-    let lock = File::create(cache.join("moto.lock")).map_err(Error::of("cannot make the lock of moto's folder"))?;
-    lock.lock().map_err(Error::of("cannot take the lock of moto's folder"))?;
+    let _lock = private::lock(&cache.join("moto.lock"))?;
     if is_there() {
         return Ok(moto);
     }

@@ -127,14 +127,17 @@ fn a_supervisor_that_is_killed_leaves_nothing_and_up_starts_again() {
 fn what_a_dead_process_and_its_guard_left_is_swept_at_the_next_start() {
     let xtask = Xtask::new("swept");
     let mut server = Command::new("sleep").arg("600").spawn().unwrap();
-    let folder = xtask.temporary.join("replay-svc-1-1-redis-0");
+    let folder = xtask.temporary.join(format!("replay-svc-1-1-{}-redis-0", identity::scope().unwrap()));
+    // To a container, whoever runs in another one looks dead.
+    let foreign = xtask.temporary.join("replay-svc-1-1-0123456789abcdef-redis-0");
     fs::create_dir(&folder).unwrap();
+    fs::create_dir(&foreign).unwrap();
     fs::write(folder.join("pids"), format!("{} {} TERM\n", server.id(), identity::start_of(server.id()).unwrap())).unwrap();
     // Its process id has gone to somebody else.
     let mut other = Command::new("sleep").arg("600").spawn().unwrap();
     fs::OpenOptions::new().append(true).open(folder.join("pids")).map(|file| list_with_wrong_start(file, &other)).unwrap();
     xtask.up();
-    assert!(!folder.exists());
+    assert!(!folder.exists() && foreign.exists());
     assert!(!server.wait().unwrap().success());
     assert!(identity::start_of(other.id()).is_some());
     other.kill().unwrap();
@@ -208,4 +211,24 @@ fn a_server_that_cannot_be_had_is_named_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("s3-server has not been built") && said.contains("--only sqlite,memory"), "{said}");
+}
+
+#[test]
+fn a_link_in_the_place_of_its_folder_is_refused_and_its_target_untouched() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let xtask = Xtask::new("planted");
+    xtask.status();
+    let home = fs::read_dir(&xtask.temporary).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
+    fs::remove_dir(&home).unwrap();
+    let target = xtask.temporary.join("target");
+    fs::create_dir(&target).unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(target.join("lock"), "precious").unwrap();
+    symlink(&target, &home).unwrap();
+    for command in ["status", "down"] {
+        let output = xtask.run(&[command]);
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("replay-services-"), "{output:?}");
+    }
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_to_string(target.join("lock")).unwrap(), "precious");
 }

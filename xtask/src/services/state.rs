@@ -1,15 +1,13 @@
 //! What `services up` has started, as files that outlive it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use replay_services::fleet::Running;
-use replay_services::{Service, identity};
+use replay_services::{Service, identity, private};
 use serde_json::{Value, json};
 
 use crate::shell::{self, Failure, Outcome};
@@ -23,32 +21,18 @@ pub(super) struct Home(PathBuf);
 impl Home {
     pub(super) fn open() -> Outcome<Self> {
         let mut hasher = DefaultHasher::new();
-        shell::root().hash(&mut hasher);
+        // The supervisors that are written down in it are known by their process ids.
+        (shell::root(), identity::scope()).hash(&mut hasher);
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
         let parent = runtime.unwrap_or_else(std::env::temp_dir);
-        let uid = fs::metadata("/proc/self").map_or(0, |data| data.uid());
-        let path = parent.join(format!("replay-services-{uid}-{:08x}", hasher.finish() & 0xffff_ffff));
-        let doing = |error: std::io::Error| Failure::new(format!("cannot use {}: {error}", path.display()));
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(doing(error)),
-            _ => {}
-        }
-        // Somebody else may have been faster, in a folder that everybody may write to: then this fails, or they own it.
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(doing)?;
-        let found = fs::symlink_metadata(&path).map_err(doing)?;
-        if found.is_dir() && found.uid() == uid {
-            Ok(Self(path))
-        } else {
-            Err(Failure::new(format!("{} belongs to somebody else; remove it or set XDG_RUNTIME_DIR", path.display())))
-        }
+        let path = parent.join(format!("replay-services-{}-{:08x}", private::user(), hasher.finish() & 0xffff_ffff));
+        private::folder(&path).map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Self(path))
     }
 
     /// Held by whoever starts or ends servers.
     pub(super) fn lock(&self) -> Outcome<File> {
-        let doing = |error: std::io::Error| Failure::new(format!("cannot lock {}: {error}", self.0.display()));
-        let file = File::create(self.0.join("lock")).map_err(doing)?;
-        file.lock().map_err(doing)?;
-        Ok(file)
+        private::lock(&self.0.join("lock")).map_err(|error| Failure::new(error.to_string()))
     }
 
     pub(super) fn log(&self, service: Service) -> PathBuf {
