@@ -81,9 +81,11 @@ impl App {
         opened.map_err(|error| error.with("from", &url.source))
     }
 
-    /// Whether the store is in the user's own folder, because nothing else was named.
+    /// Whether the store is in the user's own folder, or in memory, because no place was named.
     fn uses_own_store(&self) -> bool {
-        matches!(self.settings.storage_url.source.as_str(), "default" | "--storage")
+        let url = &self.settings.storage_url;
+        let is_own = url.value.starts_with("sqlite:") || url.value.starts_with("memory:");
+        is_own && matches!(url.source.as_str(), "default" | "--storage")
     }
 
     /// Opens the store, and makes it where it can be made.

@@ -234,6 +234,12 @@ fn data_dir() -> Option<PathBuf> {
 fn usual_url(kind: Backend, data_dir: Option<&Path>) -> Result<String> {
     match kind {
         Backend::Memory => Ok("memory:".to_owned()),
+        Backend::Redis => Ok("redis://127.0.0.1:6379".to_owned()),
+        // What a URL leaves out comes from the environment, as with PostgreSQL's own tools.
+        Backend::Postgres => Ok("postgres://".to_owned()),
+        Backend::S3 => {
+            Err(Error::invalid("open store", "no bucket is the usual one").hint("name it: --storage-url s3://bucket/prefix?region=…"))
+        }
         Backend::Sqlite => {
             let path = data_dir.ok_or_else(|| {
                 Error::invalid("open store", "the user's data folder is not known").hint("give --storage-url sqlite:path/to/file.db")

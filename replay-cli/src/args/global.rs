@@ -9,7 +9,7 @@ pub(crate) struct Global {
     /// The store, as in sqlite:orders.db or memory: [env: REPLAY_STORAGE_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) storage_url: Option<String>,
-    /// The kind of store alone, at its usual place: memory, sqlite
+    /// The kind of store alone, at its usual place: memory, sqlite, redis on this machine, postgres as PGHOST and the like say
     #[arg(long, global = true, value_name = "KIND", conflicts_with = "storage_url", hide_possible_values = true)]
     pub(crate) storage: Option<Backend>,
     /// The namespace inside the store [default: default] [env: REPLAY_NAMESPACE]
@@ -37,6 +37,10 @@ pub(crate) struct Global {
 pub(crate) enum Backend {
     Memory,
     Sqlite,
+    Redis,
+    Postgres,
+    /// Has no usual place, which the error says.
+    S3,
 }
 
 /// How data is printed.

@@ -155,6 +155,20 @@ fn settings_come_from_the_nearest_place_and_say_so() {
 }
 
 #[test]
+fn each_kind_of_store_alone_means_its_usual_place() {
+    let world = World::new();
+    let shown = |kind: &str| world.run(&["config", "show", "--storage", kind]).exits(0).json()["settings"][0]["value"].clone();
+    assert_eq!([shown("memory"), shown("redis"), shown("postgres")], ["memory:", "redis://127.0.0.1:6379", "postgres://"]);
+    assert!(shown("sqlite").as_str().unwrap().ends_with("replay.db"));
+    world.run(&["sagas", "--storage", "s3"]).exits(2).says(&["--storage-url s3://bucket"]);
+    world.run(&["sagas", "--storage", "mysql"]).exits(2);
+    // Nothing listens at this port.
+    let mut command = world.command(&["sagas", "--storage", "postgres"]);
+    let ran = Ran::from(command.env("PGHOST", "127.0.0.1").env("PGPORT", "1").output().unwrap());
+    ran.exits(8).says(&["127.0.0.1:1", "--storage"]);
+}
+
+#[test]
 fn without_any_setting_the_store_is_in_the_users_data_folder() {
     let world = World::new();
     world.write("one.yaml", "name: one\nsteps: [{name: a, shell: \"true\"}]\n");
