@@ -168,7 +168,7 @@ fn reads(bench: &mut Bench, runtime: &Runtime, url: &str) -> Outcome {
         history::long_saga(&store, &id, &outline, &context, of_one).await?;
         Outcome::Ok(store.snapshots().load(&id, At::Latest).await?.ok_or("the history is not there")?)
     })?;
-    let bits = Bits { header: newest.header().clone(), context: newest.payload()?.bytes.clone() };
+    let bits = Bits { header: newest.header().clone(), context: newest.context_text()? };
     let sides = |store, reader| Sides { runtime, store, reader: Mutex::new(reader), id: id.clone(), outline: outline.clone() };
     if bench.wants(&[HISTORY]) {
         runtime.block_on(bare.fill(&bits, 1000.min(of_one), 0))?;

@@ -67,7 +67,7 @@ impl Files {
         let mut bare = Bare::open(&bench.new_file(), Sync::Normal)?;
         bare.index_time()?;
         let newest = runtime.block_on(store.snapshots().load(&id, At::Latest))?.ok_or("the history is not there")?;
-        bare.long(&Bits { header: newest.header().clone(), context: newest.payload()?.bytes.clone() }, records)?;
+        bare.long(&Bits { header: newest.header().clone(), context: newest.context_text()? }, records)?;
         Ok(Self { runtime, store, id, bare, outline })
     }
 

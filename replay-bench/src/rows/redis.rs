@@ -152,7 +152,7 @@ impl<'a> Rows<'a> {
         self.runtime.block_on(async {
             history::long_saga(&store, &id, &outline, &context, records).await?;
             let newest = store.snapshots().load(&id, At::Latest).await?.ok_or("the history is not there")?;
-            let bits = job::Bits { header: newest.header().clone(), context: newest.payload()?.bytes.clone() };
+            let bits = job::Bits { header: newest.header().clone(), context: newest.context_text()? };
             let header = bits.header.len();
             self.bare.long(BARE, &floor::Value::of(&bits), records).await?;
             Ok(Sides { store, id, outline, bare: &self.bare, header })

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, mem, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{frame::Frame, limits, zstd};
+use super::{frame::Frame, limits, splice, zstd};
 use crate::{Encoding, Error, Payload, Result, SagaId, SnapshotRecord};
 
 /// Whether contexts are compressed, and how hard.
@@ -211,7 +211,8 @@ impl Known {
         if record.content_digest() == self.base.frame.digest() {
             return Some(Bytes::new());
         }
-        let change = zstd::compress_after(&self.text, text, level).ok()?;
+        let splice = splice::encode(&self.text, text);
+        let change = splice.map_or_else(|| zstd::compress_after(&self.text, text, level), Ok).ok()?;
         let frame = self.base.frame.payload().bytes.len();
         let pays = change.len() < text.len() && change.len() < frame - frame / 4;
         if !pays || !limits::allow(text.len() as u64, change.len(), self.text.len()) {

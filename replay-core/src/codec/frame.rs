@@ -4,7 +4,7 @@ use std::{fmt, sync::OnceLock};
 
 use bytes::Bytes;
 
-use super::{wire::damaged, zstd};
+use super::{splice, wire::damaged, zstd};
 use crate::{Digest, Encoding, Payload, Result};
 
 /// A keyframe's JSON text, which a store keeps apart from the records that are [stored as changes](Encoding::Delta) of it.
@@ -73,6 +73,7 @@ pub(crate) fn text(payload: &Payload, frame: Option<&Frame>, len: u64) -> Result
         (Encoding::Zstd, _) => zstd::decompress(&payload.bytes, &[], len),
         (Encoding::Delta, None) => Err(damaged("is a change of a frame that is missing")),
         (Encoding::Delta, Some(frame)) if payload.bytes.is_empty() => frame.text().cloned(),
+        (Encoding::Delta, Some(frame)) if splice::is_splice(&payload.bytes) => splice::decode(&payload.bytes, frame.text()?, len),
         (Encoding::Delta, Some(frame)) => zstd::decompress(&payload.bytes, frame.text()?, len),
     }
 }

@@ -7,6 +7,7 @@ mod finite;
 pub(crate) mod frame;
 pub(crate) mod header;
 mod limits;
+mod splice;
 mod wire;
 mod zstd;
 

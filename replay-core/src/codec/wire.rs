@@ -57,6 +57,10 @@ impl Reader {
         if len > self.0.len() { Err(damaged("ends too early")) } else { Ok(self.0.split_to(len)) }
     }
 
+    pub(crate) fn rest(self) -> Bytes {
+        self.0
+    }
+
     pub(crate) fn bytes(&mut self) -> Result<Bytes> {
         let len = usize::try_from(self.varint()?).map_err(|_| damaged("has an absurd length"))?;
         self.take(len)

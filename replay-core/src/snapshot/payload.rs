@@ -40,7 +40,8 @@ pub enum Encoding {
     Json,
     /// The JSON text, compressed by itself with zstd.
     Zstd,
-    /// The JSON text, compressed with zstd that has a frame's text as its prefix; no bytes at all = the frame's text itself.
+    /// A change of a frame's text: no bytes at all = that text itself; first byte 0 = another text in one place of it, after the
+    /// lengths of what precedes and of what follows (LEB128); else zstd with the frame's text as its prefix.
     Delta,
 }
 

@@ -29,6 +29,8 @@ pub struct SnapshotRecord {
     payload: Option<Payload>,
     frame: Option<Arc<Frame>>,
     content: Content,
+    /// Whether the payload is the very text that was sealed, so that it need not be looked at again.
+    is_sealed: bool,
     digest: Digest,
     remnant: Option<Remnant>,
 }
@@ -63,7 +65,16 @@ impl SnapshotRecord {
     pub fn seal(meta: SnapshotMeta, json: Bytes) -> Self {
         let content = Content::of(&json);
         let (header, digest) = codec::header::encode(&meta, content);
-        Self { meta: Arc::new(meta), header, payload: Some(Payload::json(json)), frame: None, content, digest, remnant: None }
+        Self {
+            meta: Arc::new(meta),
+            header,
+            payload: Some(Payload::json(json)),
+            frame: None,
+            content,
+            is_sealed: true,
+            digest,
+            remnant: None,
+        }
     }
 
     /// Puts a record together from its stored parts; the context is checked when it is [decoded](SnapshotRecord::decode).
@@ -80,7 +91,7 @@ impl SnapshotRecord {
     /// As for [`from_parts`](SnapshotRecord::from_parts).
     pub fn from_header(outline: Arc<Outline>, header: Bytes) -> Result<Self> {
         let (meta, content, digest) = codec::header::decode(outline, &header)?;
-        Ok(Self { meta: Arc::new(meta), header, payload: None, frame: None, content, digest, remnant: None })
+        Ok(Self { meta: Arc::new(meta), header, payload: None, frame: None, content, is_sealed: false, digest, remnant: None })
     }
 
     /// The same record without its payload.
@@ -216,7 +227,7 @@ impl SnapshotRecord {
             error.hint("restore the record from a backup, or replay from another checkpoint").with("snapshot", self.meta.id())
         };
         let text = codec::frame::text(self.payload()?, self.frame.as_deref(), self.content.len).map_err(name)?;
-        if Content::of(&text) == self.content {
+        if self.is_sealed || Content::of(&text) == self.content {
             return Ok(text);
         }
         let is_frame = self.frame.as_ref().is_some_and(|frame| !frame.is_sound());
