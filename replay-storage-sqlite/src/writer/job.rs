@@ -1,5 +1,7 @@
 //! One caller's write, as the queue sees it.
 
+use std::time::Instant;
+
 use replay_core::{Error, Result, Retry};
 use tokio::sync::oneshot;
 
@@ -15,6 +17,9 @@ pub(super) trait Job: Send {
     /// What makes the transaction useless; nothing of it may stay.
     fn run(&mut self, session: &mut Session) -> Result<()>;
 
+    /// When the caller asked for it.
+    fn since(&self) -> Instant;
+
     /// Answers the caller: what `run` kept, or why it is not stored.
     fn settle(self: Box<Self>, verdict: Result<()>);
 }
@@ -23,6 +28,7 @@ pub(super) trait Job: Send {
 pub(super) struct Work<T, F> {
     act: F,
     outcome: Option<T>,
+    since: Instant,
     reply: oneshot::Sender<Result<T>>,
 }
 
@@ -34,7 +40,7 @@ where
     /// The job, and where its answer will be.
     pub(super) fn queue(act: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { act, outcome: None, reply }), answer)
+        (Box::new(Self { act, outcome: None, since: Instant::now(), reply }), answer)
     }
 }
 
@@ -46,6 +52,10 @@ where
     fn run(&mut self, session: &mut Session) -> Result<()> {
         self.outcome = Some((self.act)(session)?);
         Ok(())
+    }
+
+    fn since(&self) -> Instant {
+        self.since
     }
 
     fn settle(self: Box<Self>, verdict: Result<()>) {

@@ -185,12 +185,23 @@ impl Writer {
             match self.commit_group(&mut session) {
                 Ok(jobs) => pace = Pace { jobs, took: start.elapsed() },
                 Err(failure) => {
-                    let jobs = std::mem::take(&mut self.queue.lock().jobs);
-                    session::give_up(jobs.into(), &failure);
+                    let left = self.give_up_old(&failure);
+                    let _ = session.set_patience(left);
                 }
             }
         }
         let _ = session.set_patience(SHORT.min(self.patience));
+    }
+
+    /// Answers those that have waited for another process for as long as the store allows, and says how long the next may still wait.
+    fn give_up_old(&self, failure: &rusqlite::Error) -> Duration {
+        let mut queue = self.queue.lock();
+        let young = queue.jobs.iter().position(|job| job.since().elapsed() < self.patience).unwrap_or(queue.jobs.len());
+        let old: Vec<_> = queue.jobs.drain(..young).collect();
+        let left = queue.jobs.front().map_or(self.patience, |job| self.patience.saturating_sub(job.since().elapsed()));
+        drop(queue);
+        session::give_up(old, failure);
+        left
     }
 
     /// Waits until a group is worth its sync, and says whether anything is queued.

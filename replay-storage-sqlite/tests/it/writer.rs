@@ -142,6 +142,25 @@ async fn a_lock_of_another_process_is_waited_for_and_then_reported() {
 }
 
 #[tokio::test]
+async fn who_came_later_waits_for_as_long_as_who_came_first() {
+    let (_folder, path, store) = fresh().await;
+    append_up_to(&store, "a", 1).await;
+    let impatient = Sqlite::builder(&path).busy_timeout(Duration::from_millis(400)).open().await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let mut first = call(&impatient, "a", 2);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut first).await.is_err(), "it waits for the lock");
+    let mut later = call(&impatient, "b", 1);
+    assert!(poll_once(&mut later).await.is_pending());
+    assert_eq!(first.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(poll_once(&mut later).await.is_pending(), "it came later, and has time left");
+    other.execute_batch("COMMIT").unwrap();
+    later.await.unwrap();
+    assert_eq!(newest(&impatient, "a").await, 1);
+}
+
+#[tokio::test]
 async fn a_conflict_in_a_group_takes_no_other_with_it() {
     let (_folder, _path, store) = fresh().await;
     let calls = (0..50).map(|n| call(&store, &format!("saga_{n}"), if n % 5 == 0 { 2 } else { 1 }));
