@@ -72,6 +72,8 @@ mutants! {
     RemnantStartsAnew => "append::a_saga_that_begins_late_started_when_it_is_said",
     /// Takes what pruning left of a history after any record.
     RemnantIgnoresPredecessor => "append::what_pruning_left_follows_only_the_record_that_it_names",
+    /// Takes a record that is marked as what pruning left though it follows another one than the newest.
+    RemnantSkipsChain => "append::what_pruning_left_without_a_hole_follows_like_any_other",
     /// Compares ids without regard to case.
     FoldsCaseOfIds => "ids::ids_that_look_alike_are_different_sagas",
     /// Drops blanks around ids.

@@ -35,7 +35,8 @@ cases!("append", Needs::Snapshots;
     refuses_a_record_without_its_payload,
     what_pruning_left_of_a_history_may_be_appended,
     a_saga_that_begins_late_started_when_it_is_said,
-    what_pruning_left_follows_only_the_record_that_it_names;
+    what_pruning_left_follows_only_the_record_that_it_names,
+    what_pruning_left_without_a_hole_follows_like_any_other;
     large: takes_a_thousand_records_at_once, takes_records_of_five_hundred_sagas_at_once
 );
 
@@ -294,4 +295,16 @@ async fn what_pruning_left_follows_only_the_record_that_it_names(env: Env) {
     conflicts(&store, vec![left[2].clone()], 7, 5).await;
     conflicts(&store, vec![left[0].clone()], 3, 5).await;
     assert_history(&history(&store, "order_1").await, &others);
+}
+
+async fn what_pruning_left_without_a_hole_follows_like_any_other(env: Env) {
+    let store = env.open().await;
+    let records = records::history("order_1", 4);
+    let after = Some((3, records[2].digest()));
+    let marked = |record: &SnapshotRecord| record.clone().as_remnant(Remnant { after, started_at: records::start() });
+    let other = Chain::new("order_1").starting_at(records::start() + TimeDelta::days(1)).take(4).remove(3);
+    append(&store, records[..3].to_vec()).await;
+    conflicts(&store, vec![marked(&other)], 4, 4).await;
+    append(&store, [marked(&records[3])]).await;
+    assert_history(&history(&store, "order_1").await, &records);
 }

@@ -119,6 +119,8 @@ impl Reference {
             let ended = self.has(Mutant::RefusesAfterTheEnd) && saga.is_some_and(|saga| saga.head.status.is_terminal());
             let holds = record.is_remnant() && record.sequence > last.unwrap_or_default() + 1;
             let allowed = allowed || (self.has(Mutant::RemnantIgnoresPredecessor) && holds);
+            let is_next = record.is_remnant() && last.is_some_and(|last| record.sequence == last + 1);
+            let allowed = allowed || (self.has(Mutant::RemnantSkipsChain) && is_next);
             let ended = ended || (self.has(Mutant::RefusesRemnants) && holds);
             let wrong_expected = self.has(Mutant::NamesWrongExpected);
             let after = if self.has(Mutant::IgnoresPredecessor) { record.prev_digest } else { tip };

@@ -37,6 +37,9 @@ pub struct SnapshotRecord {
 
 /// Where a record belongs in a history of which earlier records were pruned, so that what is left can be appended to another store.
 ///
+/// It stands for the chain only where there is a hole: a record right behind the one that the mark names must also name it itself, by
+/// `prev_digest`.
+///
 /// Kept in memory only: it is no part of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remnant {
@@ -116,10 +119,13 @@ impl SnapshotRecord {
 
     /// The sequence and digest of the record that must be a saga's newest for this one to be appended; none if the saga must not exist.
     pub fn predecessor(&self) -> Option<(u64, Digest)> {
+        let named = Some((self.meta.sequence.saturating_sub(1), self.meta.prev_digest));
         match self.remnant {
+            // A mark before which there is no hole does not stand for the chain.
+            Some(Remnant { after: Some((sequence, _)), .. }) if sequence.checked_add(1) == Some(self.meta.sequence) => named,
             Some(remnant) => remnant.after,
             None if self.meta.sequence <= 1 => None,
-            None => Some((self.meta.sequence - 1, self.meta.prev_digest)),
+            None => named,
         }
     }
 

@@ -358,7 +358,7 @@ pub struct PruneReport {
 ///
 /// This is the rule of [`SnapshotStorage::append`](super::SnapshotStorage::append) for a record that is not stored yet; every store
 /// shares it: the newest record must be the record's [`predecessor`](SnapshotRecord::predecessor), and its sequence the next one, or, for
-/// a [`Remnant`](crate::Remnant), any later one. The first record of a saga may name any predecessor, for that of a fork is in another
+/// a [`Remnant`](crate::Remnant), any later one. A mark before which there is no hole changes nothing. The first record of a saga may name any predecessor, for that of a fork is in another
 /// saga.
 ///
 /// # Errors
