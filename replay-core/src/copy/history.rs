@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::{Before, differs};
 use crate::{
-    Digest, Error, ErrorKind, Remnant, Result, Retry, SagaId, SnapshotRecord,
+    Clock, Digest, Error, ErrorKind, Remnant, Result, Retry, SagaId, SnapshotRecord, SystemClock,
     storage::{SagaSummary, SnapshotQuery, SnapshotStorage},
 };
 
@@ -118,11 +118,25 @@ async fn meeting(from: &dyn SnapshotStorage, to: &dyn SnapshotStorage, head: &Sa
     if let Some(sequence) = first_difference(from, to, head).await? {
         return Err(differs(head, sequence));
     }
+    if is_same_history(from, &there, &here).await? {
+        return Ok(Some(place));
+    }
     Err(Error::new(ErrorKind::Conflict, "copy saga")
         .message(format!("the histories do not meet: the other store has it up to {}, and what would tell was pruned", place.0))
         .hint("delete the saga in the other store to copy what is left of it here")
         .with("saga", saga)
         .with("sequence", place.0.min(here.sequence).saturating_add(1)))
+}
+
+/// Whether the newest records `there` and `here` are of one history, as far as can be told where what links them was pruned: by the
+/// history's id, and because what follows was not made before.
+async fn is_same_history(from: &dyn SnapshotStorage, there: &SnapshotRecord, here: &SnapshotRecord) -> Result<bool> {
+    if there.history.is_none() || there.history != here.history {
+        return Ok(false);
+    }
+    let rest = SnapshotQuery::new(there.saga_id.clone()).with_sequences(there.sequence.saturating_add(1), u64::MAX);
+    let next = from.list(rest.with_limit(1).with_payloads(false)).try_next().await?;
+    Ok(next.is_none_or(|next| next.created_at >= there.created_at))
 }
 
 /// The newest record without its context.
@@ -185,11 +199,42 @@ pub(crate) struct Covered {
     pub(crate) last: u64,
 }
 
-/// Checks that `copy` has every record that `original` has of `saga`, whole and equal.
+/// Which records of its original a copy must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Each.
+    Every,
+    /// Each that cannot have been pruned from the copy by its age or by its number.
+    Unpruned,
+}
+
+/// How far a copy was read.
+#[derive(Default)]
+struct Passed {
+    records: u64,
+    /// Whether the copy begins with a checkpoint. It may be one that was kept though those behind it were pruned.
+    begins_with_checkpoint: bool,
+}
+
+impl Passed {
+    fn note(&mut self, record: &SnapshotRecord) {
+        if self.records == 0 {
+            self.begins_with_checkpoint = record.is_checkpoint();
+        }
+        self.records += 1;
+    }
+
+    /// Whether a record at this place, which the copy lacks, may have been pruned from it.
+    fn may_be_pruned(&self, record: &SnapshotRecord) -> bool {
+        self.records == 0 || self.records == 1 && self.begins_with_checkpoint || record.is_expired(SystemClock.now())
+    }
+}
+
+/// Checks that `copy` has the records that `original` has of `saga` and that are `wanted`, whole and equal.
 ///
 /// # Errors
 /// `Integrity` with the fact `sequence` for the first one that is not so.
-pub(crate) async fn covers(copy: &dyn SnapshotStorage, original: &dyn SnapshotStorage, saga: &SagaId) -> Result<Covered> {
+pub(crate) async fn covers(copy: &dyn SnapshotStorage, original: &dyn SnapshotStorage, saga: &SagaId, wanted: Wanted) -> Result<Covered> {
     let wrong = |sequence: u64, message: String| {
         Error::new(ErrorKind::Integrity, "verify copy").message(message).with("saga", saga).with("sequence", sequence)
     };
@@ -201,18 +246,24 @@ pub(crate) async fn covers(copy: &dyn SnapshotStorage, original: &dyn SnapshotSt
     let query = SnapshotQuery::new(saga.clone()).with_sequences(1, end);
     let (mut originals, mut copies) = (original.list(query.clone().with_payloads(false)), copy.list(query).fuse());
     let mut covered = Covered { records: 0, last: end };
+    let mut passed = Passed::default();
     let mut candidate = copies.try_next().await?;
     while let Some(record) = originals.try_next().await? {
         let sequence = record.sequence;
-        while candidate.as_ref().is_some_and(|candidate| candidate.sequence < sequence) {
+        while let Some(behind) = candidate.take_if(|candidate| candidate.sequence < sequence) {
+            passed.note(&behind);
             candidate = copies.try_next().await?;
         }
-        match candidate.take().filter(|candidate| candidate.digest() == record.digest()) {
-            Some(found) => found.decode().map(drop).map_err(|error| error.with("sequence", sequence))?,
-            None => return Err(wrong(sequence, format!("snapshot {sequence} is not in the copy"))),
+        match candidate.take_if(|candidate| candidate.sequence == sequence) {
+            Some(found) if found.digest() == record.digest() => {
+                passed.note(&found);
+                found.decode().map(drop).map_err(|error| error.with("sequence", sequence))?;
+                covered.records += 1;
+                candidate = copies.try_next().await?;
+            }
+            None if wanted == Wanted::Unpruned && passed.may_be_pruned(&record) => {}
+            _ => return Err(wrong(sequence, format!("snapshot {sequence} is not in the copy"))),
         }
-        candidate = copies.try_next().await?;
-        covered.records += 1;
     }
     Ok(covered)
 }

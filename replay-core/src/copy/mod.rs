@@ -21,7 +21,7 @@ use std::pin::pin;
 use async_trait::async_trait;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 
-pub(crate) use self::history::{copy_history, covers, header, newest, place};
+pub(crate) use self::history::{Wanted, copy_history, covers, header, newest, place};
 pub use self::options::{CopyEvent, CopyOptions, CopyRefusal, CopyReport, MAX_REFUSALS, SagaCopy, SagaOutcome};
 use self::parts::{Seen, copy_log};
 use crate::{
@@ -34,6 +34,9 @@ use crate::{
 /// Of each saga are copied: the blobs that its snapshots refer to, its history, and the log of its replays. Leases and other cells are
 /// left behind: they belong to runners of the old store. A saga that goes on while it is copied is copied up to some point; copying
 /// again takes the rest. It must not go on in both stores, for then the histories differ and neither is ever overwritten.
+///
+/// Pruning on either side does not keep copies from going on: a copy keeps what its original pruned, what the copy pruned is not copied
+/// again, and where records were pruned that were never copied, the copy has a hole.
 ///
 /// A saga whose history differs, or is damaged, is refused and told; the others are copied all the same. Memory use does not depend on
 /// how many sagas there are or how long they are.
@@ -56,8 +59,10 @@ pub async fn copy(from: &Store, to: &Store, options: &CopyOptions, progress: &(d
     Ok(report)
 }
 
-/// Errors that say something of one saga, and nothing of the others.
-const ABOUT_ONE_SAGA: [ErrorKind; 4] = [ErrorKind::Conflict, ErrorKind::Integrity, ErrorKind::NewerVersion, ErrorKind::LimitExceeded];
+/// Whether an error says something of one saga, and nothing of the others.
+pub(crate) fn is_about_one_saga(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Integrity | ErrorKind::NewerVersion | ErrorKind::LimitExceeded)
+}
 
 /// What copying each saga needs.
 #[derive(Clone, Copy)]
@@ -78,7 +83,7 @@ impl<'a> Job<'a> {
         let mut copy = SagaCopy::of(&head.saga_id);
         match self.parts(&head, &mut copy).await {
             Ok(()) => {}
-            Err(error) if ABOUT_ONE_SAGA.contains(&error.kind()) => {
+            Err(error) if is_about_one_saga(&error) => {
                 copy.outcome = SagaOutcome::Refused(CopyRefusal::of(&head.saga_id, &error));
             }
             Err(error) => return Err(error.with("saga", &head.saga_id)),
@@ -98,7 +103,7 @@ impl<'a> Job<'a> {
             copy.outcome = SagaOutcome::Copied;
         }
         if self.options.verify && !dry_run {
-            copy.verified = covers(to, from, &head.saga_id).await?.records;
+            copy.verified = covers(to, from, &head.saga_id, Wanted::Unpruned).await?.records;
         }
         Ok(())
     }

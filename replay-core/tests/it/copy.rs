@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use replay_conformance::records::{Chain, history as records, saga};
+use replay_conformance::records::{Chain, after, history as records, saga};
 use replay_core::{
-    ErrorKind, Payload, SagaStatus, SnapshotId, SnapshotRecord, Store,
+    ErrorKind, HistoryId, Payload, SagaStatus, SnapshotId, SnapshotRecord, StepRanges, Store,
     copy::{CopyEvent, CopyOptions, CopyReport, SagaOutcome, copy},
     layer::{Call, FaultPlan, Faulting},
     replay::{LocalReplay, ReplayRequest, SagaReplay},
@@ -134,6 +134,72 @@ async fn histories_that_do_not_meet_are_refused() {
     let report = copied(&from, &to).await;
     assert!(report.refusals[0].message.contains("do not meet"), "{report:?}");
     assert_eq!(history(&to, &saga("a")).await.len(), 3);
+}
+
+async fn keep_newest(store: &Store, id: &str, keep: u64) {
+    let scope = PruneScope::KeepNewest { saga_id: Some(saga(id)), keep };
+    assert!(store.snapshots().prune(PruneRequest::new(scope)).await.unwrap().records > 0);
+}
+
+/// Records of one history, as the engine would make them.
+fn of_history(chain: &mut Chain, id: HistoryId, count: usize) -> Vec<SnapshotRecord> {
+    (0..count).map(|_| chain.with(|meta| meta.history = Some(id))).collect()
+}
+
+#[tokio::test]
+async fn a_history_whose_middle_was_pruned_before_it_was_copied_goes_on_in_the_copy() {
+    let id = |text: &str| text.parse::<HistoryId>().unwrap();
+    let (one, other) = (id("019a9d2e-0000-7000-8000-000000000001"), id("019a9d2e-0000-7000-8000-000000000002"));
+    let (from, to) = (store().await, Memory::new().into_store());
+    let mut chain = Chain::new("a");
+    append(&from, &of_history(&mut chain, one, 10)).await;
+    copied(&from, &to).await;
+    append(&from, &of_history(&mut chain, one, 20)).await;
+    keep_newest(&from, "a", 3).await;
+    let report = copied(&from, &to).await;
+    assert_eq!((report.refused, report.records), (0, 3), "{report:?}");
+    let sequences: Vec<_> = history(&to, &saga("a")).await.iter().map(|record| record.sequence).collect();
+    assert_eq!(sequences, (1..=10).chain(28..=30).collect::<Vec<_>>());
+    append(&from, &of_history(&mut chain, one, 1)).await;
+    assert_eq!(copied(&from, &to).await.records, 1);
+
+    let refused = async |theirs: &[SnapshotRecord]| {
+        let to = Memory::new().into_store();
+        append(&to, theirs).await;
+        let report = copied(&from, &to).await;
+        assert_eq!(report.refused, 1, "{report:?}");
+        assert_eq!(history(&to, &saga("a")).await, theirs);
+    };
+    refused(&of_history(&mut Chain::new("a"), other, 10)).await;
+    let mut late = Chain::new("a").starting_at(after(1000));
+    refused(&of_history(&mut late, one, 10)).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_was_pruned_is_sound_and_one_that_lost_a_record_is_not() {
+    let (from, to) = (filled().await, Memory::new().into_store());
+    copied(&from, &to).await;
+    for id in ["a", "b", "c"] {
+        keep_newest(&to, id, 1).await;
+    }
+    let report = copied(&from, &to).await;
+    assert_eq!((report.refused, report.unchanged, report.verified), (0, 3, 3), "{report:?}");
+
+    let mut chain = Chain::new("parked");
+    let mut all = chain.take(5);
+    all.extend((0..5).map(|_| chain.with(|meta| (meta.status, meta.next) = (SagaStatus::Parked, StepRanges::default()))));
+    append(&from, &all).await;
+    copied(&from, &to).await;
+    keep_newest(&to, "parked", 2).await;
+    assert_eq!(history(&to, &saga("parked")).await.iter().map(|record| record.sequence).collect::<Vec<_>>(), [5, 9, 10]);
+    assert_eq!(copied(&from, &to).await.refused, 0, "its newest checkpoint is kept");
+
+    let to = Memory::new().into_store();
+    copied(&from, &to).await;
+    let lost = PruneScope::Record(SnapshotId { saga_id: saga("b"), sequence: 300 });
+    to.snapshots().prune(PruneRequest::new(lost)).await.unwrap();
+    let report = copied(&from, &to).await;
+    assert_eq!((report.refusals[0].kind, report.refusals[0].sequence), (ErrorKind::Integrity, Some(300)));
 }
 
 #[tokio::test]

@@ -15,5 +15,6 @@ mod replay;
 mod resume;
 mod run;
 mod tiered;
+mod tiered_races;
 mod time_travel;
 mod wave;

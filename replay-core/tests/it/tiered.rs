@@ -12,17 +12,17 @@ use replay_core::{
 };
 use replay_storage_memory::Memory;
 
-struct Tiers {
-    hot: Arc<dyn SnapshotStorage>,
-    cold: Arc<dyn SnapshotStorage>,
-    hot_plan: FaultPlan,
-    cold_plan: FaultPlan,
-    clock: ManualClock,
-    tiered: Tiered,
+pub(crate) struct Tiers {
+    pub(crate) hot: Arc<dyn SnapshotStorage>,
+    pub(crate) cold: Arc<dyn SnapshotStorage>,
+    pub(crate) hot_plan: FaultPlan,
+    pub(crate) cold_plan: FaultPlan,
+    pub(crate) clock: ManualClock,
+    pub(crate) tiered: Tiered,
 }
 
 /// Ended sagas may be moved when they are a day old. Faults hit what goes through `tiered` only.
-fn tiers() -> Tiers {
+pub(crate) fn tiers() -> Tiers {
     let (hot, cold): (Arc<dyn SnapshotStorage>, Arc<dyn SnapshotStorage>) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
     let (hot_plan, cold_plan, clock) = (FaultPlan::new(), FaultPlan::new(), ManualClock::new(start()));
     let (through, beside) = (Faulting::new(hot.clone(), hot_plan.clone()), Faulting::new(cold.clone(), cold_plan.clone()));
@@ -33,7 +33,7 @@ fn tiers() -> Tiers {
 
 impl Tiers {
     /// Appends a saga of so many records, the last of which ends it.
-    async fn ended(&self, id: &str, count: usize) -> Vec<SnapshotRecord> {
+    pub(crate) async fn ended(&self, id: &str, count: usize) -> Vec<SnapshotRecord> {
         let mut chain = Chain::new(id);
         let mut all = chain.take(count - 1);
         all.push(chain.end(SagaStatus::Completed));
@@ -41,7 +41,7 @@ impl Tiers {
         all
     }
 
-    async fn move_all(&self) -> u64 {
+    pub(crate) async fn move_all(&self) -> u64 {
         self.clock.advance(Duration::from_hours(48));
         let report = self.tiered.move_cold(u64::MAX).await.unwrap();
         assert_eq!(report.refusals, []);
@@ -49,15 +49,15 @@ impl Tiers {
     }
 }
 
-async fn list(store: &dyn SnapshotStorage, query: SnapshotQuery) -> Vec<SnapshotRecord> {
+pub(crate) async fn list(store: &dyn SnapshotStorage, query: SnapshotQuery) -> Vec<SnapshotRecord> {
     store.list(query).try_collect().await.unwrap()
 }
 
-async fn sequences(store: &dyn SnapshotStorage, id: &str) -> Vec<u64> {
+pub(crate) async fn sequences(store: &dyn SnapshotStorage, id: &str) -> Vec<u64> {
     list(store, SnapshotQuery::new(saga(id))).await.iter().map(|record| record.sequence).collect()
 }
 
-async fn heads(store: &dyn SnapshotStorage, query: SagaQuery) -> Vec<SagaSummary> {
+pub(crate) async fn heads(store: &dyn SnapshotStorage, query: SagaQuery) -> Vec<SagaSummary> {
     store.sagas(query).try_collect().await.unwrap()
 }
 

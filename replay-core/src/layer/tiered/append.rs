@@ -4,7 +4,7 @@ use super::{Tiered, is_hot};
 use crate::{
     Error, ErrorKind, Result, SnapshotRecord,
     copy::{header, newest, place},
-    storage::{PruneRequest, PruneScope, SnapshotStorage},
+    storage::{PruneRequest, PruneScope, SnapshotStorage, check_next},
 };
 
 impl Tiered {
@@ -14,9 +14,10 @@ impl Tiered {
         let mut hot = Vec::new();
         let mut result = Ok(());
         for group in groups {
-            // A saga that begins although it was moved is refused before it is seen by anybody, but for a race that is found below.
+            // A saga that begins although it was moved is refused before it is seen by anybody, but for a race that is found below. One
+            // that is being moved may still go on in the hot store, and never begins anew there.
             if begins(&group) && newest(&*self.cold, &group[0].saga_id).await?.is_some() {
-                result = result.and(self.cold.append(group).await);
+                result = result.and(self.go_on(group, None).await);
             } else {
                 hot.push(group);
             }
@@ -35,7 +36,7 @@ impl Tiered {
                 let mut error = Some(error);
                 for group in hot {
                     result = result.and(match error.take().filter(|_| is_alone) {
-                        Some(conflict) => self.go_on_in_cold(group, conflict).await,
+                        Some(conflict) => self.go_on(group, Some(conflict)).await,
                         None => self.append_saga(group).await,
                     });
                 }
@@ -48,7 +49,7 @@ impl Tiered {
     async fn append_saga(&self, records: Vec<SnapshotRecord>) -> Result<()> {
         match self.hot.append(records.clone()).await {
             Ok(()) => self.confirm(records).await,
-            Err(error) if error.is(ErrorKind::Conflict) => self.go_on_in_cold(records, error).await,
+            Err(error) if error.is(ErrorKind::Conflict) => self.go_on(records, Some(error)).await,
             Err(error) => Err(error),
         }
     }
@@ -56,7 +57,12 @@ impl Tiered {
     /// Withdraws a saga that began in the hot store although it is in the cold one: it was moved between the look and the append.
     async fn confirm(&self, records: Vec<SnapshotRecord>) -> Result<()> {
         let saga = &records[0].saga_id;
-        if !begins(&records) || newest(&*self.cold, saga).await?.is_none() {
+        if !begins(&records) {
+            return Ok(());
+        }
+        let Some(moved) = newest(&*self.cold, saga).await? else { return Ok(()) };
+        // What has just begun may have ended, too, and be on its way into the cold store already.
+        if moved.history.is_some() && moved.history == records[0].history {
             return Ok(());
         }
         let there = header(&*self.cold, saga, records[0].sequence).await?;
@@ -70,28 +76,45 @@ impl Tiered {
         self.cold.append(records).await
     }
 
-    /// What the hot store refused may follow what is in the cold one, or be there already.
-    async fn go_on_in_cold(&self, records: Vec<SnapshotRecord>, conflict: Error) -> Result<()> {
+    /// What the hot store refused, or was not asked for, may follow what is in the cold one, or be there already.
+    async fn go_on(&self, records: Vec<SnapshotRecord>, conflict: Option<Error>) -> Result<()> {
         let saga = &records[0].saga_id;
         // The hot store first: what is gone from there is in the cold one by then.
         let hot = newest(&*self.hot, saga).await?.as_ref().map(place);
-        let Some(cold) = newest(&*self.cold, saga).await?.as_ref().map(place) else { return Err(conflict) };
-        if !is_hot(hot, Some(cold)) {
+        let cold = newest(&*self.cold, saga).await?.as_ref().map(place);
+        let refuse = |conflict: Option<Error>| conflict.map_or_else(|| check_next(&records[0], hot.or(cold)), Err);
+        let Some(moved) = cold else { return refuse(conflict) };
+        if !is_hot(hot, cold) {
             return self.cold.append(records).await;
         }
         let mut rest = Vec::new();
         for record in &records {
-            let moved = record.sequence <= cold.0
-                && header(&*self.cold, saga, record.sequence).await?.is_some_and(|there| there.digest() == record.digest());
-            if !moved {
+            if record.sequence > moved.0 {
                 rest.push(record.clone());
+            } else if !self.has(record).await? {
+                return refuse(conflict);
             }
         }
         match rest.len() {
-            0 => Ok(()),
-            left if left == records.len() => Err(conflict),
-            _ => self.hot.append(rest).await,
+            0 => return Ok(()),
+            left if left == records.len() => return refuse(conflict),
+            _ => {}
         }
+        match self.hot.append(rest).await {
+            // The last of it was moved since.
+            Err(error) if error.is(ErrorKind::Conflict) && newest(&*self.hot, saga).await?.is_none() => self.cold.append(records).await,
+            answer => answer,
+        }
+    }
+
+    /// Whether this very record is stored. What is moved in between is then in the cold store.
+    async fn has(&self, record: &SnapshotRecord) -> Result<bool> {
+        for side in [&self.hot, &self.cold] {
+            if header(&**side, &record.saga_id, record.sequence).await?.is_some_and(|there| there.digest() == record.digest()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -29,6 +29,10 @@ use crate::{
 /// looked for in the cold one, and withdrawn if it is there, so an id that was moved cannot begin anew. The start of a saga thus costs two
 /// looks into the cold store, and no other append costs any.
 ///
+/// **Pruning** by age or by number first ends the moves that broke off, so that no part of a copy outlives its original. Moves, prunes and
+/// runners may meet at any moment, in any number of processes: what is stored is only ever removed from the hot store because the cold one
+/// has it, and from the cold one because it was to be pruned or deleted.
+///
 /// **Limits.** Whoever deletes a saga while it is being moved may find it again in the cold store. Pruning to the newest so many of a saga
 /// that is in both stores may keep one more. A process that dies right while it begins a saga under an id that was moved, after another
 /// process began it too, leaves one record in the hot store until the saga is deleted. Use it behind every handle on the two stores: a

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Tiered;
 use crate::{
-    ErrorKind, Result, SagaId, SagaStatus, SnapshotId,
-    copy::{copy_history, covers, header},
+    Result, SagaId, SagaStatus, SnapshotId, SnapshotRecord,
+    copy::{Wanted, copy_history, covers, header, is_about_one_saga, newest},
     storage::{PruneRequest, PruneScope, SagaQuery, SagaSummary, SnapshotQuery, SnapshotStorage, TimeRange},
 };
 
@@ -38,7 +38,7 @@ pub struct MoveReport {
 pub struct MoveRefusal {
     /// The saga.
     pub saga_id: SagaId,
-    /// What is wrong: a damaged record, or another history in the cold store.
+    /// What is wrong: a damaged record, one of a later version, or another history in the cold store.
     pub message: String,
 }
 
@@ -68,7 +68,7 @@ impl Tiered {
             }
             match self.move_saga(&head, &mut report).await {
                 Ok(()) => report.sagas += 1,
-                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Integrity | ErrorKind::LimitExceeded) => {
+                Err(error) if is_about_one_saga(&error) => {
                     report.refused += 1;
                     tracing::warn!(saga = %head.saga_id, %error, "saga not moved");
                     if report.refusals.len() < MAX_REFUSALS {
@@ -82,10 +82,20 @@ impl Tiered {
         Ok(report)
     }
 
-    async fn move_saga(&self, head: &SagaSummary, report: &mut MoveReport) -> Result<()> {
+    /// Moves a saga, or what is still to be moved of it. Several may do so at once.
+    pub(super) async fn move_saga(&self, head: &SagaSummary, report: &mut MoveReport) -> Result<()> {
+        let Some(original) = newest(&*self.hot, &head.saga_id).await? else { return Ok(()) };
+        let moved = self.copy_and_remove(head, report).await;
+        if moved.as_ref().err().is_none_or(is_about_one_saga) {
+            self.drop_orphan(&original).await?;
+        }
+        moved
+    }
+
+    async fn copy_and_remove(&self, head: &SagaSummary, report: &mut MoveReport) -> Result<()> {
         let saga = &head.saga_id;
         copy_history(&*self.hot, &*self.cold, head, false, &mut ()).await?;
-        let covered = covers(&*self.cold, &*self.hot, saga).await?;
+        let covered = covers(&*self.cold, &*self.hot, saga, Wanted::Every).await?;
         let query = SnapshotQuery::new(saga.clone()).with_sequences(1, covered.last).with_payloads(false);
         let mut records = self.hot.list(query);
         while let Some(record) = records.try_next().await? {
@@ -98,6 +108,23 @@ impl Tiered {
             let removed = self.hot.prune(PruneRequest::new(PruneScope::Record(id))).await?;
             report.records += removed.records;
             report.bytes += removed.bytes;
+        }
+        Ok(())
+    }
+
+    /// Removes a part of a copy that nothing can complete any more, given the newest record that its original had in the hot store.
+    ///
+    /// A move takes that record from the hot store only when the cold one has it. So if it is gone from there and the copy ends before it,
+    /// it was pruned or deleted, and with it whatever was not copied. What is left would stay for good, as a saga that never ended.
+    pub(super) async fn drop_orphan(&self, original: &SnapshotRecord) -> Result<()> {
+        let saga = &original.saga_id;
+        // In this order, as what is moved in between is then in the cold store.
+        if newest(&*self.hot, saga).await?.is_some() {
+            return Ok(());
+        }
+        let Some(copied) = newest(&*self.cold, saga).await? else { return Ok(()) };
+        if copied.sequence < original.sequence && copied.history == original.history {
+            self.cold.prune(PruneRequest::new(PruneScope::Saga(saga.clone()))).await?;
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use futures::TryStreamExt;
 
-use super::Tiered;
+use super::{MoveReport, Tiered};
 use crate::{
-    Result, SagaId, SagaStatus,
-    copy::{header, newest, place},
+    Result, SagaId, SagaStatus, SnapshotRecord,
+    copy::{is_about_one_saga, newest},
     storage::{Order, PruneReport, PruneRequest, PruneScope, SagaQuery, SnapshotQuery, SnapshotStorage},
 };
 
@@ -36,10 +36,15 @@ impl Tiered {
                 self.prune_in_turn(cold, request).await
             }
             PruneScope::Expired { .. } | PruneScope::KeepNewest { saga_id: None, .. } => {
-                if !request.dry_run {
-                    self.drop_unfinished().await?;
+                if request.dry_run {
+                    return self.prune_in_turn(request.clone(), request).await;
                 }
-                self.prune_in_turn(request.clone(), request).await
+                let refused = self.finish_moves().await?;
+                let report = self.prune_in_turn(request.clone(), request).await?;
+                for original in refused {
+                    self.drop_orphan(&original).await?;
+                }
+                Ok(report)
             }
         }
     }
@@ -66,19 +71,27 @@ impl Tiered {
         Ok(keep.saturating_sub(newer))
     }
 
-    /// Removes from the cold store what a move that broke off had copied. The hot store still has all of it, for nothing is removed from
-    /// there before the copy is whole. If its records expired first, the copy would be left, as a saga that never ended.
-    async fn drop_unfinished(&self) -> Result<()> {
+    /// Ends moves that broke off, for if the original expired before its copy is whole, a saga that never ended would be left. Gives the
+    /// newest records of those that cannot be moved.
+    ///
+    /// To remove the copies instead would not be safe: at any moment another move may complete one and begin to remove its original.
+    async fn finish_moves(&self) -> Result<Vec<SnapshotRecord>> {
         let statuses = [SagaStatus::Pending, SagaStatus::Executing, SagaStatus::Compensating, SagaStatus::Parked];
         let mut running = self.cold.sagas(statuses.into_iter().fold(SagaQuery::default(), SagaQuery::with_status));
+        let mut refused = Vec::new();
         while let Some(head) = running.try_next().await? {
-            let Some(copied) = newest(&*self.cold, &head.saga_id).await?.as_ref().map(place) else { continue };
-            let original = header(&*self.hot, &head.saga_id, copied.0).await?.as_ref().map(place);
-            if original == Some(copied) {
-                self.cold.prune(PruneRequest::new(PruneScope::Saga(head.saga_id))).await?;
+            let original = newest(&*self.hot, &head.saga_id).await?.filter(|original| original.status.is_terminal());
+            let Some(original) = original else { continue };
+            match self.move_saga(&head, &mut MoveReport::default()).await {
+                Ok(()) => {}
+                Err(error) if is_about_one_saga(&error) => {
+                    tracing::warn!(saga = %head.saga_id, %error, "saga not moved");
+                    refused.push(original);
+                }
+                Err(error) => return Err(error.with("saga", &head.saga_id)),
             }
         }
-        Ok(())
+        Ok(refused)
     }
 }
 
