@@ -88,6 +88,7 @@ impl Address {
         let database = options.get_database().unwrap_or(options.get_username());
         match options.get_socket() {
             Some(socket) => format!("{}/{database}", socket.display()),
+            None if options.get_host().contains(':') => format!("[{}]:{}/{database}", options.get_host(), options.get_port()),
             None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
         }
     }
@@ -100,8 +101,7 @@ impl PostgresBuilder {
             return Err(Error::invalid(OPERATION, format!("`{}` is not the scheme of a PostgreSQL store", url.scheme()))
                 .hint("write postgres://user:password@host:5432/database"));
         }
-        let options = PgConnectOptions::from_str(&format!("postgres:{}", url.rest()))
-            .map_err(|failure| Failure::Connect(failure).into_error(OPERATION, Access::Read))?;
+        let options = driver_options(url.rest())?;
         let mut builder = Self {
             connect: Address(options.application_name("replay").disable_statement_logging()),
             schema: "replay".to_owned(),
@@ -186,14 +186,15 @@ impl PostgresBuilder {
         self
     }
 
-    /// Sets how connections are encrypted; by default what `PGSSLMODE` says, else [`Tls::Prefer`].
+    /// Sets how connections are encrypted; by default what `PGSSLMODE` says, else [`Tls::VerifyFull`] if there is a
+    /// [`ca_file`](Self::ca_file), else [`Tls::Prefer`].
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
     /// Sets the file with the certificates, in PEM, of the authorities that [`Tls::VerifyCa`] and [`Tls::VerifyFull`] trust; by default
-    /// what `PGSSLROOTCERT` says, else the system's.
+    /// what `PGSSLROOTCERT` says, else the system's. With another [`tls`](Self::tls), which would not look at it, opening fails.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
@@ -257,7 +258,7 @@ impl PostgresBuilder {
     /// Connects, and makes or migrates the tables if that is needed.
     ///
     /// # Errors
-    /// - `Invalid`: a schema name that is none, a database that does not keep UTF-8.
+    /// - `Invalid`: a schema name that is none, a `ca_file` where certificates are not checked, a database that does not keep UTF-8.
     /// - `NewerVersion`: a later version of replay migrated the tables to what this one cannot use.
     /// - `PermissionDenied`: a wrong user or password, a missing privilege.
     /// - `Unavailable`: no server there, no such database, no encrypted connection; no tables, and `create` or `migrate` is off.
@@ -266,7 +267,8 @@ impl PostgresBuilder {
         check_schema(&self.schema)?;
         let place = self.connect.place();
         let at = |error: Error| error.with("server", &place);
-        let pool = Pool::new(self.connection_options(), self.pooler, self.limits);
+        let options = self.connection_options().map_err(at)?;
+        let pool = Pool::new(options, self.pooler, self.limits);
         schema::prepare(&pool, &self.schema, self.creates, self.migrates).await.map_err(at)?;
         let sql = Statements::new(&self.schema);
         let shared = Shared::new(pool, sql, self.namespace, self.clock, place.clone());
@@ -274,21 +276,17 @@ impl PostgresBuilder {
         Ok(Postgres::from_shared(shared))
     }
 
-    fn connection_options(&self) -> PgConnectOptions {
+    fn connection_options(&self) -> Result<PgConnectOptions> {
         let mut options = self.connect.0.clone();
-        if let Some(tls) = self.tls {
-            options = options.ssl_mode(match tls {
-                Tls::Disable => PgSslMode::Disable,
-                Tls::Prefer => PgSslMode::Prefer,
-                Tls::Require => PgSslMode::Require,
-                Tls::VerifyCa => PgSslMode::VerifyCa,
-                Tls::VerifyFull => PgSslMode::VerifyFull,
-            });
-        }
+        let environment = Environment {
+            mode: std::env::var_os("PGSSLMODE").map(|_| options.get_ssl_mode()),
+            has_ca: std::env::var_os("PGSSLROOTCERT").is_some(),
+        };
+        options = options.ssl_mode(ssl_mode(self.tls, self.ca_file.is_some(), environment)?);
         if let Some(file) = &self.ca_file {
             options = options.ssl_root_cert(file);
         }
-        match self.pooler {
+        Ok(match self.pooler {
             // The server's limit comes first, so that a statement that takes too long is known to be undone.
             Pooler::None => {
                 let limit = self.limits.response.mul_f64(0.9).as_millis().max(1);
@@ -298,7 +296,47 @@ impl PostgresBuilder {
             // Such poolers refuse what they do not know when a session begins.
             Pooler::Prepared => options.extra_float_digits(None),
             Pooler::Transaction => options.extra_float_digits(None).statement_cache_capacity(0),
-        }
+        })
+    }
+}
+
+/// What a URL without its options says to the driver.
+fn driver_options(rest: &str) -> Result<PgConnectOptions> {
+    let parse = |text: String| {
+        PgConnectOptions::from_str(&text).map_err(|failure| Failure::Connect(failure).into_error(OPERATION, Access::Read))
+    };
+    let options = parse(format!("postgres:{rest}"))?;
+    match options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        // An address of IPv6, which the driver takes as an option only; it then also finds it in `.pgpass`.
+        Some(address) => parse(format!("postgres:{rest}?host={address}")),
+        None => Ok(options),
+    }
+}
+
+/// What the environment says about encryption.
+#[derive(Debug, Clone, Copy, Default)]
+struct Environment {
+    mode: Option<PgSslMode>,
+    has_ca: bool,
+}
+
+/// The driver's mode. It checks no certificate in those before `verify-ca`, whatever authorities are given.
+fn ssl_mode(tls: Option<Tls>, has_ca_file: bool, environment: Environment) -> Result<PgSslMode> {
+    let given = tls.map(|tls| match tls {
+        Tls::Disable => PgSslMode::Disable,
+        Tls::Prefer => PgSslMode::Prefer,
+        Tls::Require => PgSslMode::Require,
+        Tls::VerifyCa => PgSslMode::VerifyCa,
+        Tls::VerifyFull => PgSslMode::VerifyFull,
+    });
+    match given.or(environment.mode) {
+        Some(mode @ (PgSslMode::VerifyCa | PgSslMode::VerifyFull)) => Ok(mode),
+        None if has_ca_file => Ok(PgSslMode::VerifyFull),
+        Some(_) if has_ca_file => Err(Error::invalid(OPERATION, "authorities are given, but certificates are not checked")
+            .hint("set `sslmode=verify-full`, or leave out the file given as `sslrootcert`")),
+        // As for PostgreSQL's own tools.
+        Some(PgSslMode::Require) if environment.has_ca => Ok(PgSslMode::VerifyCa),
+        mode => Ok(mode.unwrap_or(PgSslMode::Prefer)),
     }
 }
 

@@ -53,3 +53,32 @@ fn a_schema_has_a_plain_name() {
         assert_eq!(check_schema(name).unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
     }
 }
+
+#[test]
+fn an_address_of_ipv6_stands_in_brackets_only_in_the_url() {
+    let builder = parse("postgres://me:hunter2@[::1]:5433/orders").unwrap();
+    assert_eq!((builder.connect.0.get_host(), builder.connect.0.get_port()), ("::1", 5433));
+    assert_eq!((builder.connect.0.get_username(), builder.connect.0.get_database()), ("me", Some("orders")));
+    assert_eq!(builder.connect.place(), "[::1]:5433/orders");
+    assert_eq!(parse("postgres://[2001:db8::7]").unwrap().connect.0.get_host(), "2001:db8::7");
+}
+
+#[test]
+fn authorities_are_never_given_for_nothing() {
+    let none = Environment::default();
+    let (with, without) = (true, false);
+    assert!(matches!(ssl_mode(None, without, none), Ok(PgSslMode::Prefer)));
+    assert!(matches!(ssl_mode(None, with, none), Ok(PgSslMode::VerifyFull)));
+    assert!(matches!(ssl_mode(Some(Tls::VerifyCa), with, none), Ok(PgSslMode::VerifyCa)));
+    for tls in [Tls::Disable, Tls::Prefer, Tls::Require] {
+        let error = ssl_mode(Some(tls), with, none).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{tls:?}");
+        assert!(error.advice().unwrap().contains("verify-full"), "{error:?}");
+        ssl_mode(Some(tls), without, none).unwrap();
+    }
+    let require = Environment { mode: Some(PgSslMode::Require), has_ca: false };
+    assert!(ssl_mode(None, with, require).is_err(), "the environment chose the mode");
+    assert!(matches!(ssl_mode(None, without, require), Ok(PgSslMode::Require)));
+    assert!(matches!(ssl_mode(None, without, Environment { has_ca: true, ..require }), Ok(PgSslMode::VerifyCa)));
+    assert!(matches!(ssl_mode(Some(Tls::VerifyFull), with, require), Ok(PgSslMode::VerifyFull)));
+}

@@ -92,6 +92,13 @@ async fn a_certificate_is_checked_as_far_as_is_asked_for() {
     }
     let error = refused(&with("sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned())).await;
     check(&error, ErrorKind::Unavailable, None);
+    // Whoever names authorities has the certificate checked, or is told that it would not be.
+    replay_storage_postgres::Postgres::builder(&with(format!("sslrootcert={}", ca.display()))).unwrap().open().await.unwrap();
+    check(&refused(&with(format!("sslrootcert={}", other.display()))).await, ErrorKind::Unavailable, None);
+    for mode in ["disable", "prefer", "require"] {
+        let error = refused(&with(format!("sslmode={mode}&sslrootcert={}", ca.display()))).await;
+        check(&error, ErrorKind::Invalid, None);
+    }
 }
 
 /// A role that may log in with the password `hunter2`, and the URL for it.
