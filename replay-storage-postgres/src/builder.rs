@@ -302,9 +302,8 @@ impl PostgresBuilder {
 
 /// What a URL without its options says to the driver.
 fn driver_options(rest: &str) -> Result<PgConnectOptions> {
-    let parse = |text: String| {
-        PgConnectOptions::from_str(&text).map_err(|failure| Failure::Connect(failure).into_error(OPERATION, Access::Read))
-    };
+    let parse =
+        |text: String| PgConnectOptions::from_str(&text).map_err(|failure| Failure::Connect(failure).into_error(OPERATION, Access::Read));
     let options = parse(format!("postgres:{rest}"))?;
     match options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         // An address of IPv6, which the driver takes as an option only; it then also finds it in `.pgpass`.

@@ -11,7 +11,7 @@ use replay_core::{
 use sqlx::postgres::PgRow;
 
 use crate::{
-    error::{Access, damaged},
+    error::{Access, ambiguous, damaged},
     paging::{Page, pages},
     prune,
     row::{self, column},
@@ -35,20 +35,22 @@ pub(crate) async fn append(shared: &Shared, name: &str, expected_len: u64, entri
     let bytes: Vec<&[u8]> = entries.iter().map(|entry| &entry[..]).collect();
     let now = instant(shared.now());
     let expected = i64::try_from(expected_len).ok();
+    let mut is_unknown = false;
     if let (Some(expected), false) = (expected, entries.is_empty()) {
         let begin = || shared.args().with(name.as_bytes()).with(now).with(&bytes[..]);
-        let rows = if expected == 0 {
-            shared.write(OPERATION, Access::Repeatable, &shared.sql.begin_log, begin).await?
+        let answer = if expected == 0 {
+            shared.write_and_look(OPERATION, &shared.sql.begin_log, begin).await?
         } else {
-            shared.write(OPERATION, Access::Repeatable, &shared.sql.append_log, || begin().with(expected)).await?
+            shared.write_and_look(OPERATION, &shared.sql.append_log, || begin().with(expected)).await?
         };
-        if let Some(row) = rows.first() {
+        if let Some(row) = answer.rows.first() {
             return number(row, 0, OPERATION);
         }
+        is_unknown = answer.is_unknown;
     }
     // It has another length, perhaps since an earlier attempt has done it.
     let args = || shared.args().with(name.as_bytes()).with(expected.map_or(FAR, |len| len.min(FAR))).with(&bytes[..]);
-    let rows = shared.read(OPERATION, &shared.sql.log_state, args).await?;
+    let rows = ambiguous(shared.read(OPERATION, &shared.sql.log_state, args).await, is_unknown)?;
     let (len, is_done) = match rows.first() {
         Some(row) => (number(row, 0, OPERATION)?, column::<bool>(row, 1, OPERATION)?),
         None => (0, false),

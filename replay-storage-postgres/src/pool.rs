@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,8 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions, PgRow},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    runtime::Handle,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -57,7 +58,17 @@ pub(crate) struct Pool {
     pooler: Pooler,
     limits: Limits,
     places: Arc<Semaphore>,
-    idle: Mutex<VecDeque<Idle>>,
+    idle: Mutex<IdleConnections>,
+    /// Told when the pool is gone.
+    gone: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct IdleConnections {
+    /// The one that was used last comes last.
+    connections: VecDeque<Idle>,
+    /// Whether a task closes those that are too old.
+    are_watched: bool,
 }
 
 struct Idle {
@@ -66,10 +77,41 @@ struct Idle {
     since: Instant,
 }
 
+impl Idle {
+    /// How long it may still be kept; nothing if it is too old.
+    fn left(&self, now: Instant, limits: &Limits) -> Duration {
+        let of = |limit: Duration, since: Instant| limit.saturating_sub(now.saturating_duration_since(since));
+        of(limits.idle, self.since).min(of(limits.lifetime, self.made))
+    }
+}
+
+impl IdleConnections {
+    /// Takes out those that are too old, and says when the next one will be; none if there are no others.
+    fn take_old(&mut self, limits: &Limits) -> (VecDeque<Idle>, Option<Duration>) {
+        let now = Instant::now();
+        let next = |kept: &VecDeque<Idle>| kept.iter().map(|idle| idle.left(now, limits)).min();
+        match next(&self.connections) {
+            Some(Duration::ZERO) => {}
+            soon => return (VecDeque::new(), soon),
+        }
+        let (old, kept) = std::mem::take(&mut self.connections).into_iter().partition(|idle| idle.left(now, limits).is_zero());
+        self.connections = kept;
+        (old, next(&self.connections))
+    }
+}
+
+/// The rows of a statement.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<PgRow>,
+    /// Whether an earlier attempt, whose answer was lost, may have done what this one did not find to do.
+    pub(crate) is_unknown: bool,
+}
+
 impl Pool {
     pub(crate) fn new(options: PgConnectOptions, pooler: Pooler, limits: Limits) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limits.max_connections.max(1) as usize));
-        Arc::new(Self { options, pooler, limits, places, idle: Mutex::default() })
+        Arc::new(Self { options, pooler, limits, places, idle: Mutex::default(), gone: Arc::default() })
     }
 
     /// How long an answer may take.
@@ -90,7 +132,7 @@ impl Pool {
         access: Access,
         sql: &Arc<str>,
         args: impl Fn() -> Args,
-    ) -> Result<Vec<PgRow>> {
+    ) -> Result<Answer> {
         let (mut attempt, mut is_unknown) = (0, false);
         loop {
             attempt += 1;
@@ -99,7 +141,7 @@ impl Pool {
             let failure = match timeout(self.limits.response, self.execute(&mut lease.connection, sql, arguments)).await {
                 Ok(Ok(rows)) => {
                     lease.give_back();
-                    return Ok(rows);
+                    return Ok(Answer { rows, is_unknown });
                 }
                 Ok(Err(failure)) => Failure::Statement(failure),
                 Err(_) => Failure::Deadline,
@@ -116,7 +158,7 @@ impl Pool {
                 Aftermath::Refused | Aftermath::Undone if self.pooler != Pooler::Transaction => lease.give_back(),
                 Aftermath::Refused | Aftermath::Undone => drop(lease),
                 // The others were made to the same server, which may have gone.
-                Aftermath::Stale | Aftermath::Lost => self.idle.lock().clear(),
+                Aftermath::Stale | Aftermath::Lost => self.idle.lock().connections.clear(),
             }
             is_unknown |= aftermath == Aftermath::Lost && access != Access::Read;
             if !again {
@@ -168,15 +210,70 @@ impl Pool {
     /// The connection that was used last; those that were idle or alive for too long are closed.
     fn take_idle(&self) -> Option<Idle> {
         let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|oldest| oldest.since.elapsed() > self.limits.idle) {
-            idle.pop_front();
+        let (old, _) = idle.take_old(&self.limits);
+        let last = idle.connections.pop_back();
+        drop(idle);
+        drop(old);
+        last
+    }
+
+    fn put_idle(self: &Arc<Self>, connection: Idle) {
+        let mut idle = self.idle.lock();
+        idle.connections.push_back(connection);
+        // Without a runtime, as when that is ending, there is nobody to watch them, nor anybody who keeps them.
+        if !idle.are_watched
+            && let Ok(runtime) = Handle::try_current()
+        {
+            idle.are_watched = true;
+            let watch = Watch { pool: Arc::downgrade(self), is_over: false };
+            runtime.spawn(watch.close_old(self.gone.clone()));
         }
-        while let Some(last) = idle.pop_back() {
-            if last.made.elapsed() <= self.limits.lifetime {
-                return Some(last);
-            }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.gone.notify_one();
+    }
+}
+
+/// The duty to close idle connections that are too old, also if nobody leases one any more. It does not keep the pool.
+struct Watch {
+    pool: Weak<Pool>,
+    is_over: bool,
+}
+
+impl Watch {
+    /// Goes on until no connection is idle; the next one that is begins anew.
+    async fn close_old(mut self, gone: Arc<Notify>) {
+        while let Some(next) = self.close() {
+            // A wait that is over early, since the pool is gone, finds that out above.
+            let _ = timeout(next, gone.notified()).await;
         }
-        None
+    }
+
+    /// Closes what is too old, and says how long it is until there is more; none if there is nothing to watch any more.
+    fn close(&mut self) -> Option<Duration> {
+        let pool = self.pool.upgrade()?;
+        let mut idle = pool.idle.lock();
+        let (old, next) = idle.take_old(&pool.limits);
+        // Within the lock, so that no connection comes back unwatched.
+        self.is_over = next.is_none();
+        idle.are_watched = !self.is_over;
+        drop(idle);
+        drop(old);
+        next
+    }
+}
+
+impl Drop for Watch {
+    /// A runtime that ends drops it half-way, and the pool may go on in another one.
+    fn drop(&mut self) {
+        if !self.is_over
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.idle.lock().are_watched = false;
+        }
     }
 }
 
@@ -198,7 +295,7 @@ impl Lease {
     /// Leaves the connection to the next one. It must not be inside a transaction.
     pub(crate) fn give_back(self) {
         let Self { connection, made, pool, place } = self;
-        pool.idle.lock().push_back(Idle { connection, made, since: Instant::now() });
+        pool.put_idle(Idle { connection, made, since: Instant::now() });
         // Only now, so that whoever waits finds the connection.
         drop(place);
     }

@@ -27,7 +27,7 @@ use crate::{
     cells,
     error::{Access, damaged},
     history, logs,
-    pool::Pool,
+    pool::{Answer, Pool},
     prune,
     row::{Memory, RecordRow, column},
     sagas,
@@ -99,10 +99,10 @@ impl Shared {
     pub(crate) async fn find_namespace(&self, operation: &'static str, makes: bool) -> Result<()> {
         let args = || Args::new().with(self.namespace.as_str());
         while self.namespace_no() == 0 {
-            let mut rows = self.pool.run(operation, Access::Read, &self.sql.namespace, args).await?;
+            let mut rows = self.pool.run(operation, Access::Read, &self.sql.namespace, args).await?.rows;
             if rows.is_empty() && makes {
                 // None comes back if somebody else was faster; then it is found.
-                rows = self.pool.run(operation, Access::Repeatable, &self.sql.add_namespace, args).await?;
+                rows = self.pool.run(operation, Access::Repeatable, &self.sql.add_namespace, args).await?.rows;
             }
             match rows.first() {
                 Some(row) => self.namespace_no.store(column(row, 0, operation)?, Ordering::Relaxed),
@@ -122,13 +122,19 @@ impl Shared {
         args: impl Fn() -> Args,
     ) -> Result<Vec<PgRow>> {
         self.find_namespace(operation, true).await?;
-        self.pool.run(operation, access, sql, args).await
+        Ok(self.pool.run(operation, access, sql, args).await?.rows)
+    }
+
+    /// Runs a statement that changes something, for a caller who looks afterwards whether an earlier attempt did.
+    pub(crate) async fn write_and_look(&self, operation: &'static str, sql: &Arc<str>, args: impl Fn() -> Args) -> Result<Answer> {
+        self.find_namespace(operation, true).await?;
+        self.pool.run(operation, Access::Repeatable, sql, args).await
     }
 
     /// Runs a statement that only reads.
     pub(crate) async fn read(&self, operation: &'static str, sql: &Arc<str>, args: impl Fn() -> Args) -> Result<Vec<PgRow>> {
         self.find_namespace(operation, false).await?;
-        self.pool.run(operation, Access::Read, sql, args).await
+        Ok(self.pool.run(operation, Access::Read, sql, args).await?.rows)
     }
 
     /// Puts a row of `saga` together.

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use replay_core::{Error, ErrorKind, Result};
+use replay_core::{Error, ErrorKind, Result, Retry};
 
 use super::{Job, give_up, statement};
 use crate::{
     append::{Rest, Unit, rest},
+    error::ambiguous,
     store::Shared,
 };
 
@@ -21,20 +22,27 @@ pub(super) async fn run_group(shared: &Shared, jobs: &mut [Job]) {
     // In one order everywhere, so that no two statements wait for each other in a circle.
     parts.sort_unstable_by(|a, b| a.0.saga().cmp(b.0.saga()));
     match together(shared, &mut parts).await {
-        Ok(()) => {}
+        Ok(is_unknown) => finish(shared, &mut parts, is_unknown).await,
         // One part must not take the others with it.
         Err(error) if is_of_one(&error) && parts.len() > 1 => {
+            let was_unknown = error.retry_advice() == Retry::Ambiguous;
             for part in &mut parts {
-                if let Err(error) = together(shared, std::slice::from_mut(part)).await {
-                    give_up(std::iter::once(&mut **part), &error);
+                let part = std::slice::from_mut(part);
+                match ambiguous(together(shared, part).await, was_unknown) {
+                    Ok(is_unknown) => finish(shared, part, was_unknown || is_unknown).await,
+                    Err(error) => give_up(part.iter_mut().map(|part| &mut **part), &error),
                 }
             }
         }
         Err(error) => give_up(parts.iter_mut().map(|part| &mut **part), &error),
     }
+}
+
+/// Appends the parts that did not win, each alone.
+async fn finish(shared: &Shared, parts: &mut [Part<'_>], is_unknown: bool) {
     for part in parts {
         if part.1.is_none() {
-            part.1 = Some(alone(shared, &part.0).await);
+            part.1 = Some(alone(shared, &part.0, is_unknown).await);
         }
     }
 }
@@ -44,38 +52,44 @@ fn is_of_one(error: &Error) -> bool {
     !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::StoreFull | ErrorKind::PermissionDenied)
 }
 
-/// Tries all parts in one statement; those that did not win keep no outcome.
-async fn together(shared: &Shared, parts: &mut [Part<'_>]) -> Result<()> {
+/// Tries all parts in one statement; those that did not win keep no outcome. Says whether an attempt whose answer was lost may have
+/// stored some of these.
+async fn together(shared: &Shared, parts: &mut [Part<'_>]) -> Result<bool> {
     let units: Vec<&Unit> = parts.iter().map(|part| &part.0).filter(|unit| unit.is_chain()).collect();
     if units.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let won = statement::append(shared, &units).await?;
     for part in parts {
-        if won.contains(part.0.saga()) && part.0.is_chain() {
+        if won.sagas.contains(part.0.saga()) && part.0.is_chain() {
             part.1 = Some(Ok(()));
         }
     }
-    Ok(())
+    Ok(won.is_unknown)
 }
 
 /// Appends a unit that did not win, or says why it cannot be. Others may append to its saga meanwhile, so it may take several looks.
-async fn alone(shared: &Shared, unit: &Unit) -> Result<()> {
+/// As long as it `is_unknown` whether an earlier attempt stored it, only what a look finds is certain.
+async fn alone(shared: &Shared, unit: &Unit, mut is_unknown: bool) -> Result<()> {
     let began = Instant::now();
     loop {
-        let left = match rest(unit, &statement::look(shared, unit).await?) {
+        let stored = ambiguous(statement::look(shared, unit).await, is_unknown)?;
+        let left = match rest(unit, &stored) {
             Rest::Nothing => return Ok(()),
             Rest::Conflict(conflict) => return Err(conflict),
             Rest::Records(records) => Unit { records },
         };
-        if !statement::append(shared, &[&left]).await?.is_empty() {
+        let won = ambiguous(statement::append(shared, &[&left]).await, is_unknown)?;
+        if !won.sagas.is_empty() {
             return Ok(());
         }
+        is_unknown |= won.is_unknown;
         if began.elapsed() > shared.pool.response_limit() {
-            return Err(Error::new(ErrorKind::Unavailable, "append")
+            let error = Error::new(ErrorKind::Unavailable, "append")
                 .message("others append to the saga without end")
                 .hint("try again")
-                .with("saga", unit.saga()));
+                .with("saga", unit.saga());
+            return ambiguous(Err(error), is_unknown);
         }
     }
 }

@@ -8,7 +8,7 @@ use replay_core::{Digest, Result, SagaId, SnapshotMeta, SnapshotRecord};
 
 use crate::{
     append::{Stored, Unit},
-    error::{Access, damaged},
+    error::damaged,
     row::{bytes, column, next_key, split},
     sql::{Args, escaped, instant, label},
     store::Shared,
@@ -16,9 +16,16 @@ use crate::{
 
 const OPERATION: &str = "append";
 
+/// For whom an append was right.
+pub(super) struct Won {
+    pub(super) sagas: HashSet<SagaId>,
+    /// Whether it may have been right for others, too, in an attempt whose answer was lost.
+    pub(super) is_unknown: bool,
+}
+
 /// Moves the heads of all sagas and stores their records in one statement, and gives the sagas for which that was right. Each unit
 /// must be a chain, and they must be in the order of their ids.
-pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<HashSet<SagaId>> {
+pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<Won> {
     if let [unit] = units
         && let [record] = &unit.records[..]
         && let Some(newest) = record.predecessor()
@@ -31,11 +38,12 @@ pub(super) async fn append(shared: &Shared, units: &[&Unit]) -> Result<HashSet<S
     }
     let heads = Heads::of(units);
     let args = || records.bind(heads.bind(shared.args()));
-    let rows = shared.write(OPERATION, Access::Repeatable, &shared.sql.append_many, args).await?;
-    rows.iter().map(|row| column::<&str>(row, 0, OPERATION).and_then(SagaId::new)).collect()
+    let answer = shared.write_and_look(OPERATION, &shared.sql.append_many, args).await?;
+    let sagas = answer.rows.iter().map(|row| column::<&str>(row, 0, OPERATION).and_then(SagaId::new)).collect::<Result<_>>()?;
+    Ok(Won { sagas, is_unknown: answer.is_unknown })
 }
 
-async fn append_one(shared: &Shared, record: &SnapshotRecord, newest: (u64, Digest)) -> Result<HashSet<SagaId>> {
+async fn append_one(shared: &Shared, record: &SnapshotRecord, newest: (u64, Digest)) -> Result<Won> {
     let definition = shared.definition(&record.outline).await?;
     let payload = record.payload()?;
     let (context, raw) = split(payload);
@@ -63,8 +71,9 @@ async fn append_one(shared: &Shared, record: &SnapshotRecord, newest: (u64, Dige
             .with(context)
             .with(raw)
     };
-    let rows = shared.write(OPERATION, Access::Repeatable, &shared.sql.append_one, args).await?;
-    Ok(rows.first().map(|_| record.saga_id.clone()).into_iter().collect())
+    let answer = shared.write_and_look(OPERATION, &shared.sql.append_one, args).await?;
+    let sagas = answer.rows.first().map(|_| record.saga_id.clone()).into_iter().collect();
+    Ok(Won { sagas, is_unknown: answer.is_unknown })
 }
 
 /// What is stored of a unit's saga.

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use replay_conformance::records::{Chain, history, saga};
 use replay_core::{
     ErrorKind, Retry,
-    storage::{At, CellStorage, If, SnapshotStorage},
+    storage::{At, CellStorage, If, LogStorage, SnapshotStorage},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     proxy::{Mode, Proxy},
-    support::{Schema, admin, newest_sequence, sql},
+    support::{Schema, admin, newest_sequence, sql, value},
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -75,7 +75,7 @@ async fn two_connections_serve_two_hundred_tasks() {
     }
     tasks.join_all().await;
     let mut admin = admin().await;
-    let count: i64 = crate::support::value(&mut admin, format!("SELECT count(*) FROM {}.saga_snapshots", schema.0)).await;
+    let count: i64 = value(&mut admin, format!("SELECT count(*) FROM {}.saga_snapshots", schema.0)).await;
     assert_eq!(count, 600);
 }
 
@@ -94,6 +94,75 @@ async fn an_append_whose_answer_was_lost_is_one_record() {
     assert_eq!(newest_sequence(&store, "a").await, 2);
     let error = store.append(vec![Chain::new("a").with_context("{}")]).await.unwrap_err();
     assert_eq!((error.kind(), error.fact("expected")), (ErrorKind::Conflict, Some("3")));
+}
+
+/// Text of the statements that look what is stored of an append, and how a stream ends.
+const LOOKS: [&str; 2] = ["SELECT h.sequence, h.digest, s.sequence, s.header", "SELECT l.len, l.len ="];
+
+#[tokio::test]
+async fn an_append_that_cannot_be_looked_for_after_its_answer_was_lost_is_unknown() {
+    let (schema, proxy) = (Schema::new(), Proxy::start().await);
+    let store = schema.at(&proxy.url()).max_connections(1).open().await.unwrap();
+    let (mut a, mut b) = (Chain::new("a"), Chain::new("b"));
+    let both = |a: &mut Chain, b: &mut Chain| vec![a.next_record(), b.next_record()];
+    store.append(both(&mut a, &mut b)).await.unwrap();
+    store.append(a.take(1)).await.unwrap();
+    // What is prepared already is done in one round trip, so that its answer is the one that is lost.
+    for is_alone in [true, false] {
+        let records = if is_alone { a.take(1) } else { both(&mut a, &mut b) };
+        proxy.set(Mode::CutAnswerThenAsking(LOOKS[0]));
+        let error = store.append(records.clone()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_advice()), (ErrorKind::Unavailable, Retry::Ambiguous), "{error:?}");
+        proxy.set(Mode::Pass);
+        assert_eq!(newest_sequence(&store, "a").await, a.sequence(), "it was stored");
+        store.append(records).await.unwrap();
+        // Prepares on the new connection what the next round sends.
+        store.append(both(&mut a, &mut b)).await.unwrap();
+    }
+    // A refusal whose look fails, with no answer lost before, has done nothing.
+    let store = schema.at(&proxy.url()).open().await.unwrap();
+    let other = Chain::new("a").with_context("{}");
+    proxy.set(Mode::CutAsking(LOOKS[0]));
+    let error = store.append(vec![other]).await.unwrap_err();
+    assert_eq!(error.retry_advice(), Retry::Safe, "{error:?}");
+}
+
+#[tokio::test]
+async fn log_entries_that_cannot_be_looked_for_after_their_answer_was_lost_are_unknown() {
+    let (schema, proxy) = (Schema::new(), Proxy::start().await);
+    let store = schema.at(&proxy.url()).max_connections(1).open().await.unwrap();
+    let entry = || vec![Bytes::from_static(b"x")];
+    store.append_log("s", 0, entry()).await.unwrap();
+    store.append_log("s", 1, entry()).await.unwrap();
+    proxy.set(Mode::CutAnswerThenAsking(LOOKS[1]));
+    let error = store.append_log("s", 2, entry()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_advice()), (ErrorKind::Unavailable, Retry::Ambiguous), "{error:?}");
+    proxy.set(Mode::Pass);
+    assert_eq!(store.append_log("s", 2, entry()).await.unwrap(), 3, "it was stored, and that is recognised");
+}
+
+/// Waits until the server has no session that asked for something in this schema.
+async fn until_no_session(schema: &Schema) {
+    let mut admin = admin().await;
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%{}%'", schema.0);
+    assert!(value::<i64>(&mut admin, sessions.as_str()).await > 0, "there was none");
+    let all_closed = async { while value::<i64>(&mut admin, sessions.as_str()).await > 0 {} };
+    timeout(Duration::from_secs(20), all_closed).await.expect("the connections are closed though nobody asks for one");
+}
+
+#[tokio::test]
+async fn connections_that_nobody_uses_are_closed() {
+    let schema = Schema::new();
+    let store = schema.builder().idle_timeout(Duration::from_secs(1)).open().await.unwrap();
+    store.append(history("a", 1)).await.unwrap();
+    until_no_session(&schema).await;
+    // The next call makes one, which is closed as well.
+    assert_eq!(newest_sequence(&store, "a").await, 1);
+    until_no_session(&schema).await;
+    let store = schema.builder().max_lifetime(Duration::from_secs(1)).open().await.unwrap();
+    assert_eq!(newest_sequence(&store, "a").await, 1);
+    until_no_session(&schema).await;
+    drop(store);
 }
 
 #[tokio::test]

@@ -22,6 +22,10 @@ pub(crate) enum Mode {
     Swallow,
     /// What is asked for arrives, and the connection ends before the answer does.
     CutAnswers,
+    /// The connection with the next answer ends before it arrives, and from then on those on which this text is asked for.
+    CutAnswerThenAsking(&'static str),
+    /// Connections on which this text is asked for end.
+    CutAsking(&'static str),
 }
 
 /// Ends when it is dropped.
@@ -38,16 +42,17 @@ impl Proxy {
         let server = parts().2;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (mode, told) = watch::channel(Mode::Pass);
+        let mode = watch::Sender::new(Mode::Pass);
+        let modes = mode.clone();
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (server, told) = (server.clone(), told.clone());
+                let (server, modes) = (server.clone(), modes.clone());
                 tokio::spawn(async move {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = TcpStream::connect(server).await.expect("the server is there").into_split();
                     tokio::select! {
-                        () = pump(from_client, to_server, told.clone(), false) => {}
-                        () = pump(from_server, to_client, told, true) => {}
+                        () = pump(from_client, to_server, &modes, false) => {}
+                        () = pump(from_server, to_client, &modes, true) => {}
                     }
                 });
             }
@@ -72,15 +77,19 @@ impl Drop for Proxy {
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, answers: bool) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, modes: &watch::Sender<Mode>, answers: bool) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let now = *mode.borrow();
-        if now == Mode::CutAnswers && answers {
-            return;
-        }
-        if now == Mode::Swallow && mode.wait_for(|mode| *mode != Mode::Swallow).await.is_err() {
-            return;
+        let now = *modes.borrow();
+        match now {
+            Mode::CutAnswers if answers => return,
+            Mode::CutAnswerThenAsking(text) if answers => {
+                modes.send_replace(Mode::CutAsking(text));
+                return;
+            }
+            Mode::CutAsking(text) if !answers && buffer[..count].windows(text.len()).any(|part| part == text.as_bytes()) => return,
+            Mode::Swallow if modes.subscribe().wait_for(|mode| *mode != Mode::Swallow).await.is_err() => return,
+            _ => {}
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
