@@ -240,6 +240,8 @@ mutants! {
     CellScanShowsExpired => "cells::a_scan_leaves_out_expired_cells",
     /// Reads `%` and `_` in a key prefix as wildcards.
     CellPrefixIsPattern => "cells::a_scan_goes_by_prefix_which_is_no_pattern",
+    /// Lets a cell that is deleted expire instead.
+    CellDeleteIsExpiry => "cells::a_deleted_cell_stays_gone_though_the_clock_steps_back",
     /// Deletes a cell whatever its version.
     CellDeleteIgnoresVersion => "cells::a_delete_with_another_version_is_refused",
     /// Takes values of any size.

@@ -21,7 +21,8 @@ use crate::{
 
 const PAGE_ROWS: i64 = 128;
 
-/// An expired cell is kept so long before other writes remove it, so that its versions go on, and in case the clock was wrong.
+/// A cell that was deleted or has expired is kept so long before other writes remove it, so that its versions go on, and in case the
+/// clock was wrong.
 const GRACE: Duration = Duration::from_hours(24);
 
 /// So many of these are removed at once, by one write in so many.
@@ -103,7 +104,6 @@ pub(crate) async fn delete(shared: &Shared, key: &str, condition: If) -> Result<
         If::Version(version) => Some(i64::try_from(version).unwrap_or(-1)),
     };
     let now = shared.now();
-    // From this very instant on it is absent.
     let args = || shared.args().with(key.as_bytes()).with(instant(now)).with(version);
     let rows = shared.write(OPERATION, Access::Once, &shared.sql.delete_cell, args).await?;
     if !rows.is_empty() {

@@ -22,10 +22,13 @@ struct Migration {
 }
 
 /// The migrations in order; the first makes version 1. A released one never changes.
-const MIGRATIONS: [Migration; 1] = [Migration { sql: include_str!("../migrations/0001_initial.sql"), usable_from: 1 }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { sql: include_str!("../migrations/0001_initial.sql"), usable_from: 1 },
+    Migration { sql: include_str!("../migrations/0002_deleted_cells.sql"), usable_from: 1 },
+];
 
 /// What this version knows.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// "RPLY": what the lock of a migration is known by, beside the schema.
 const LOCK: i32 = 0x5250_4c59;

@@ -265,33 +265,37 @@ statements! {
     delete_log = "WITH gone AS (DELETE FROM @.log_streams WHERE namespace_no = $1 AND name = $2 RETURNING log_no)
         INSERT INTO @.garbage (kind, number) SELECT 1, log_no FROM gone RETURNING number";
 
-    /// A cell that has not expired.
+    /// A cell that has not expired. One whose version is the deleted one is absent by whatever clock.
     get_cell = "SELECT version, expires_at, value FROM @.cells
-        WHERE namespace_no = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > $3)";
+        WHERE namespace_no = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > $3) AND deleted_version IS DISTINCT FROM version";
     /// The version of a cell that has not expired.
-    cell_version = "SELECT version FROM @.cells WHERE namespace_no = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > $3)";
+    cell_version = "SELECT version FROM @.cells
+        WHERE namespace_no = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > $3) AND deleted_version IS DISTINCT FROM version";
     /// Writes a cell whatever there is.
     put_cell = "INSERT INTO @.cells AS c (namespace_no, key, version, expires_at, value) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (namespace_no, key) DO UPDATE
         SET version = greatest(c.version + 1, excluded.version), expires_at = excluded.expires_at, value = excluded.value
         RETURNING version";
-    /// Writes a cell that is absent or expired.
+    /// Writes a cell that is absent, deleted or expired.
     claim_cell = "INSERT INTO @.cells AS c (namespace_no, key, version, expires_at, value) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (namespace_no, key) DO UPDATE
         SET version = greatest(c.version + 1, excluded.version), expires_at = excluded.expires_at, value = excluded.value
-        WHERE c.expires_at <= $6
+        WHERE c.expires_at <= $6 OR c.deleted_version = c.version
         RETURNING version";
     /// Writes a cell that has a version.
     replace_cell = "UPDATE @.cells SET version = greatest(version + 1, $3), expires_at = $4, value = $5
         WHERE namespace_no = $1 AND key = $2 AND version = $7 AND (expires_at IS NULL OR expires_at > $6)
+            AND deleted_version IS DISTINCT FROM version
         RETURNING version";
-    /// Makes a cell expire at once, if it has not, and has the version where one is given.
-    delete_cell = "UPDATE @.cells SET expires_at = $3, value = '' WHERE namespace_no = $1 AND key = $2
-        AND (expires_at IS NULL OR expires_at > $3) AND ($4::int8 IS NULL OR version = $4)
+    /// Marks a cell as deleted, if it has not expired, and has the version where one is given. Its expiry then only says when it may be
+    /// swept, and keeps it from programs that do not know the mark.
+    delete_cell = "UPDATE @.cells SET deleted_version = version, expires_at = $3, value = '' WHERE namespace_no = $1 AND key = $2
+        AND (expires_at IS NULL OR expires_at > $3) AND deleted_version IS DISTINCT FROM version AND ($4::int8 IS NULL OR version = $4)
         RETURNING version";
-    /// A page of cells from a key on, the expired ones left out.
+    /// A page of cells from a key on, those that were deleted or have expired left out.
     scan_cells = "SELECT key, version, expires_at, value FROM @.cells
         WHERE namespace_no = $1 AND key > $2 AND key >= $3 AND ($4::bytea IS NULL OR key < $4) AND (expires_at IS NULL OR expires_at > $5)
+            AND deleted_version IS DISTINCT FROM version
         ORDER BY key LIMIT $6";
     /// Removes some cells that expired before an instant.
     sweep_cells = "DELETE FROM @.cells WHERE (namespace_no, key) IN (

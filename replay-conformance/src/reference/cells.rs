@@ -80,7 +80,10 @@ impl CellStorage for Reference {
             }
             _ => {}
         }
-        if let Some(cell) = world.cells.remove(key) {
+        if self.has(Mutant::CellDeleteIsExpiry) {
+            let now = self.clock.now();
+            world.cells.entry(key.to_owned()).and_modify(|cell| (cell.expires_at, cell.value) = (Some(now), Bytes::new()));
+        } else if let Some(cell) = world.cells.remove(key) {
             world.cells_gone = world.cells_gone.max(cell.version);
         }
         Ok(current.is_some())

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
 use replay_core::{
     Clock, ErrorKind,
     storage::{Cell, CellStorage, If},
@@ -26,6 +27,7 @@ cases!("cells", Needs::Cells;
     a_version_is_not_used_again_after_a_delete,
     a_version_is_not_used_again_after_expiry,
     a_delete_says_whether_there_was_one,
+    a_deleted_cell_stays_gone_though_the_clock_steps_back,
     a_delete_with_another_version_is_refused,
     a_delete_of_an_absent_cell_on_that_condition_is_invalid,
 );
@@ -153,6 +155,28 @@ async fn a_version_is_not_used_again_after_expiry(env: Env) {
     env.clock.advance(Duration::from_millis(2));
     assert!(put(&cells, "k", "2", If::Absent, None).await > before);
     refuses(&cells, "k", If::Version(before)).await;
+}
+
+/// Hosts share a store, and the clock of one is behind that of the other who deleted the cell.
+async fn a_deleted_cell_stays_gone_though_the_clock_steps_back(env: Env) {
+    let cells = cells(&env).await;
+    let mut versions = Vec::new();
+    for key in ["absent", "any", "get", "until"] {
+        let until = (key == "until").then(|| env.clock.now() + Duration::from_hours(1));
+        versions.push(put(&cells, key, "v", If::Any, until).await);
+    }
+    env.clock.advance(Duration::from_millis(500));
+    for key in ["absent", "any", "get", "until"] {
+        assert!(cells.delete_cell(key, If::Any).await.expect("the delete succeeds"), "{key}");
+    }
+    env.clock.set(env.clock.now() - Duration::from_millis(400));
+    assert_eq!((get(&cells, "get").await, get(&cells, "until").await), (None, None), "a deleted cell is seen again");
+    assert_eq!(cells.scan_cells("").count().await, 0, "a deleted cell is listed");
+    assert_eq!(refuses(&cells, "get", If::Version(versions[2])).await, "absent");
+    assert!(!cells.delete_cell("get", If::Any).await.expect("the delete succeeds"), "it was deleted twice");
+    assert!(put(&cells, "absent", "new", If::Absent, None).await > versions[0]);
+    assert!(put(&cells, "any", "new", If::Any, None).await > versions[1]);
+    assert_eq!(get(&cells, "absent").await.expect("the cell").value, "new");
 }
 
 async fn a_delete_says_whether_there_was_one(env: Env) {
