@@ -11,6 +11,8 @@ pub struct StoreUrl {
     scheme: String,
     rest: String,
     options: BTreeMap<String, String>,
+    /// Whether the options may be part of a password in which `?` was not written as `%3F`; they are then never shown.
+    may_be_secret: bool,
     must_exist: bool,
     known: Vec<&'static str>,
 }
@@ -19,7 +21,7 @@ impl StoreUrl {
     /// Splits `text` into scheme, rest and options. `%XX` in option values is decoded; the rest is left as it is.
     ///
     /// # Errors
-    /// `Invalid` without a scheme, for an option without `=` or one given twice.
+    /// `Invalid` without a scheme, for an option without `=` or one given twice, and for a `?` before the `@` of a login.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |message: &str| {
             Error::invalid("parse store URL", message).hint("write scheme:rest?option=value, as in sqlite:orders.db or memory:")
@@ -30,14 +32,28 @@ impl StoreUrl {
             return Err(wrong("its scheme is not a word"));
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let may_be_secret = rest.starts_with("//") && query.contains('@');
+        if may_be_secret && !rest.contains('@') {
+            return Err(Error::invalid("parse store URL", "it has a `?` before an `@`")
+                .hint("write `?` as %3F in a user or a password, and `@` as %40 in an option"));
+        }
         let mut options = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| wrong(&format!("option `{pair}` has no value")))?;
-            if options.insert(key.to_owned(), percent_decode(value).ok_or_else(|| wrong("an option is not UTF-8"))?).is_some() {
-                return Err(wrong(&format!("option `{key}` is given twice")));
+            // Pairs are never quoted: they may be the rest of a password.
+            let (key, value) = pair.split_once('=').ok_or_else(|| wrong("an option has no value"))?;
+            let value = percent_decode(value).ok_or_else(|| wrong("an option is not UTF-8"))?;
+            if options.insert(key.to_owned(), value).is_some() {
+                return Err(wrong("an option is given twice"));
             }
         }
-        Ok(Self { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned(), options, must_exist: false, known: Vec::new() })
+        Ok(Self {
+            scheme: scheme.to_ascii_lowercase(),
+            rest: rest.to_owned(),
+            options,
+            may_be_secret,
+            must_exist: false,
+            known: Vec::new(),
+        })
     }
 
     /// The scheme in lower case, as in `sqlite`.
@@ -91,6 +107,10 @@ impl StoreUrl {
     pub fn finish(mut self) -> Result<()> {
         let Some((key, _)) = self.options.pop_first() else { return Ok(()) };
         self.known.sort_unstable();
+        if self.may_be_secret {
+            return Err(Error::invalid("open store", format!("an option is none of {} stores", self.scheme))
+                .hint(format!("write `?` as %3F in a user or a password; options: {}", self.known.join(", "))));
+        }
         let hint = match self.known.iter().max_by(|a, b| strsim::jaro(a, &key).total_cmp(&strsim::jaro(b, &key))) {
             Some(near) if strsim::jaro(near, &key) > 0.8 => format!("did you mean `{near}`? options: {}", self.known.join(", ")),
             _ => format!("options: {}", self.known.join(", ")),
@@ -118,6 +138,7 @@ fn percent_decode(text: &str) -> Option<String> {
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rest.rsplit_once('@') {
+            Some(_) if self.may_be_secret => write!(f, "{}://…", self.scheme),
             Some((_, host)) => write!(f, "{}://…@{host}", self.scheme),
             None => write!(f, "{}:{}", self.scheme, self.rest),
         }
@@ -126,6 +147,9 @@ impl fmt::Display for StoreUrl {
 
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.may_be_secret {
+            return write!(f, "StoreUrl({self}, options: …)");
+        }
         write!(f, "StoreUrl({self}, options: {:?})", self.options.keys())
     }
 }
@@ -152,6 +176,40 @@ mod tests {
     fn a_password_is_never_shown() {
         let url = StoreUrl::parse("redis://user:hunter2@host:6379/0").unwrap();
         assert!(!format!("{url} {url:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn no_part_of_a_password_with_a_question_mark_is_shown() {
+        let schemes = ["postgres", "postgresql", "redis", "rediss", "redis+sentinel", "redis+cluster", "s3", "sqlite", "memory", "other"];
+        let passwords =
+            ["ab?canary", "ab?canary=x", "ab?x=canary", "ab?canary&canary=1&canary=2", "?canary", "canary?canary?canary=canary"];
+        for scheme in schemes {
+            for (user, password) in ["", "user", "user@corp"].into_iter().flat_map(|user| passwords.map(|password| (user, password))) {
+                let text = format!("{scheme}://{user}:{password}@host:1/db");
+                let mut shown = Vec::new();
+                match StoreUrl::parse(&text) {
+                    Err(error) => shown.push(error),
+                    Ok(url) => {
+                        assert!(!format!("{url} {url:?}").contains("canary"), "{text} shows {url} {url:?}");
+                        shown.extend(url.finish().err());
+                    }
+                }
+                assert_eq!(shown.len(), 1, "{text} is taken");
+                let error = format!("{} {:?} {:?}", shown[0], shown[0], shown[0].advice());
+                assert!(!error.contains("canary"), "{text} shows {error}");
+                assert!(user.contains('@') || error.contains("%3F"), "{text} does not say what to write: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_at_sign_may_stand_in_an_option() {
+        for text in ["sqlite:a.db?namespace=a@b", "memory:?namespace=a@b", "postgres://u:p@h/d?namespace=a@b", "redis://h?namespace=a%40b"]
+        {
+            let mut url = StoreUrl::parse(text).unwrap();
+            assert_eq!(url.take_namespace().unwrap().as_str(), "a@b", "{text}");
+            url.finish().unwrap();
+        }
     }
 
     #[test]
