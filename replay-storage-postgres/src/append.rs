@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use replay_core::{Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
+use replay_core::{
+    Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord,
+    storage::{check_next, unstored},
+};
 
 use crate::{store::MAX_RECORD_BYTES, writer::Writer};
 
@@ -87,44 +90,16 @@ pub(crate) struct Stored {
     pub(crate) headers: HashMap<u64, Bytes>,
 }
 
-/// What of a unit is still to be done.
-#[derive(Debug)]
-pub(crate) enum Rest {
-    /// All of it is stored.
-    Nothing,
-    /// These records, the first of which follows the head.
-    Records(Vec<SnapshotRecord>),
-    /// It can never be stored.
-    Conflict(Error),
-}
-
-/// What is left of `unit`, given what is stored.
-pub(crate) fn rest(unit: &Unit, stored: &Stored) -> Rest {
-    let mut new: Vec<SnapshotRecord> = Vec::new();
-    for record in &unit.records {
-        let last = new.last().map(|record| (record.sequence, record.digest())).or(stored.head);
-        if last.is_none_or(|(last, _)| record.sequence > last) {
-            match check_next(record, last) {
-                Ok(()) => new.push(record.clone()),
-                Err(conflict) => return Rest::Conflict(conflict),
-            }
-            continue;
-        }
-        let is_stored = match new.iter().find(|other| other.sequence == record.sequence) {
-            Some(other) => other.digest() == record.digest(),
-            // A header covers its record's digest, so equal headers are equal digests.
-            None => stored.headers.get(&record.sequence).is_some_and(|header| header == record.header()),
-        };
-        if !is_stored {
-            return Rest::Conflict(
-                Error::new(ErrorKind::Conflict, OPERATION)
-                    .with("saga", &record.saga_id)
-                    .with("sequence", record.sequence)
-                    .with("expected", last.map_or(1, |(last, _)| last.saturating_add(1))),
-            );
-        }
+impl Stored {
+    /// The records of `unit` that are not stored yet; none if all are.
+    ///
+    /// # Errors
+    /// `Conflict` if it can never be stored.
+    pub(crate) fn rest(&self, unit: &Unit) -> Result<Vec<SnapshotRecord>> {
+        let records: Vec<&SnapshotRecord> = unit.records.iter().collect();
+        let header = |sequence| self.headers.get(&sequence).map(|header| &header[..]);
+        Ok(unstored(&records, self.head, header)?.into_iter().cloned().collect())
     }
-    if new.is_empty() { Rest::Nothing } else { Rest::Records(new) }
 }
 
 #[cfg(test)]

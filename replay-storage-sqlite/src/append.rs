@@ -1,8 +1,11 @@
 //! Compare-and-append: a saga's head and its history change in one transaction.
 
-use std::{collections::HashMap, ops::Deref};
+use std::{borrow::Borrow, collections::HashMap, ops::Deref};
 
-use replay_core::{Encoded, Encoder, Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
+use replay_core::{
+    Encoded, Encoder, Result, SagaId, SnapshotRecord,
+    storage::{check_next, unstored},
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
@@ -36,6 +39,12 @@ impl Deref for Incoming {
     }
 }
 
+impl Borrow<SnapshotRecord> for Incoming {
+    fn borrow(&self) -> &SnapshotRecord {
+        &self.record
+    }
+}
+
 /// Appends records of any sagas. The inner result is the first conflict; what does not conflict is stored all the same.
 pub(crate) fn append(session: &mut Session, namespace: &str, records: &[Incoming]) -> Result<Result<()>> {
     if let [record] = records {
@@ -64,16 +73,20 @@ fn append_to_saga(session: &mut Session, namespace: &str, records: &[&Incoming])
     let head = Head::find(session, namespace, &first.saga_id)?;
     let tip = head.map(|head| (head.sequence, head.digest));
     let gapless = records.windows(2).all(|pair| check_next(pair[1], Some((pair[0].sequence, pair[0].digest()))).is_ok());
-    let unstored;
+    let left;
     // By far the most appends are just what comes next.
     let new = if gapless && check_next(first, tip).is_ok() {
         records
     } else {
-        unstored = match split_off_stored(session.connection(), head.as_ref(), records)? {
-            Ok(new) => new,
+        let headers = match head.as_ref() {
+            Some(head) => stored_headers(session.connection(), head, records)?,
+            None => HashMap::new(),
+        };
+        left = match unstored(records, tip, |sequence| headers.get(&sequence).map(|header| &header[..])) {
+            Ok(left) => left,
             Err(conflict) => return Ok(Err(conflict)),
         };
-        &unstored
+        &left
     };
     let (Some(first), Some(newest)) = (new.first(), new.last()) else { return Ok(Ok(())) };
     let number = match head {
@@ -86,43 +99,18 @@ fn append_to_saga(session: &mut Session, namespace: &str, records: &[&Incoming])
     Ok(Ok(()))
 }
 
-/// The records that are not stored yet, or the conflict.
-fn split_off_stored<'a>(connection: &Connection, head: Option<&Head>, records: &[&'a Incoming]) -> Result<Result<Vec<&'a Incoming>>> {
-    let mut new: Vec<&Incoming> = Vec::new();
-    for record in records {
-        let last = new.last().map(|record| (record.sequence, record.digest())).or(head.map(|head| (head.sequence, head.digest)));
-        if last.is_none_or(|(last, _)| record.sequence > last) {
-            match check_next(record, last) {
-                Ok(()) => new.push(record),
-                Err(conflict) => return Ok(Err(conflict)),
-            }
-            continue;
-        }
-        let is_stored = match new.iter().find(|other| other.sequence == record.sequence) {
-            Some(other) => other.digest() == record.digest(),
-            None => match head {
-                Some(head) => stored_header(connection, head.number, record.sequence)?.is_some_and(|header| header == record.header()[..]),
-                None => false,
-            },
-        };
-        if !is_stored {
-            let expected = last.map_or(1, |(last, _)| last + 1);
-            return Ok(Err(Error::new(ErrorKind::Conflict, OPERATION)
-                .with("saga", &record.saga_id)
-                .with("sequence", record.sequence)
-                .with("expected", expected)));
-        }
+/// The headers that are stored with the sequences of `records`.
+fn stored_headers(connection: &Connection, head: &Head, records: &[&Incoming]) -> Result<HashMap<u64, Vec<u8>>> {
+    let mut headers = HashMap::new();
+    for sequence in records.iter().map(|record| record.sequence).filter(|sequence| *sequence <= head.sequence) {
+        let Ok(number) = i64::try_from(sequence) else { continue };
+        let header: Option<Vec<u8>> = connection
+            .prepare_cached("SELECT header FROM records WHERE saga_no = ?1 AND sequence = ?2")
+            .and_then(|mut select| select.query_row([head.number, number], |row| row.get(0)).optional())
+            .map_err(during(OPERATION))?;
+        headers.extend(header.map(|header| (sequence, header)));
     }
-    Ok(Ok(new))
-}
-
-/// A header covers its record's digest, so equal headers are equal digests.
-fn stored_header(connection: &Connection, number: i64, sequence: u64) -> Result<Option<Vec<u8>>> {
-    let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
-    connection
-        .prepare_cached("SELECT header FROM records WHERE saga_no = ?1 AND sequence = ?2")
-        .and_then(|mut select| select.query_row([number, sequence], |row| row.get(0)).optional())
-        .map_err(during(OPERATION))
+    Ok(headers)
 }
 
 fn insert(session: &mut Session, namespace: &str, number: i64, record: &Incoming) -> Result<()> {

@@ -3,9 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Digest, Failure, Labels, Origin, Result, RunnerId, SagaId, SagaStatus, SnapshotId, SnapshotMeta, SnapshotRecord, error::Error,
-};
+use crate::{Digest, Failure, Labels, Origin, RunnerId, SagaId, SagaStatus, SnapshotId, SnapshotMeta};
 
 /// A position in a saga's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,27 +350,4 @@ pub struct PruneReport {
     pub sagas: u64,
     /// Whether the limit ended the call before everything that may go was removed; call again. Exact: never true without need.
     pub more: bool,
-}
-
-/// Checks that `record` may be stored after a saga's newest record, given by its sequence and digest; none if the saga has none.
-///
-/// This is the rule of [`SnapshotStorage::append`](super::SnapshotStorage::append) for a record that is not stored yet; every store
-/// shares it: the newest record must be the record's [`predecessor`](SnapshotRecord::predecessor), and its sequence the next one, or, for
-/// a [`Remnant`](crate::Remnant), any later one. A mark before which there is no hole changes nothing. The first record of a saga may name any predecessor, for that of a fork is in another
-/// saga.
-///
-/// # Errors
-/// `Conflict` with the facts `saga`, `sequence` and `expected`; `Invalid` for a record that was read without its payload.
-pub fn check_next(record: &SnapshotRecord, newest: Option<(u64, Digest)>) -> Result<()> {
-    record.payload()?;
-    let expected = newest.map_or(1, |(sequence, _)| sequence.saturating_add(1));
-    let is_next = record.sequence == expected;
-    if record.predecessor() == newest && (is_next || record.is_remnant() && record.sequence > expected) {
-        return Ok(());
-    }
-    let conflict = Error::new(crate::ErrorKind::Conflict, "append")
-        .with("saga", &record.saga_id)
-        .with("sequence", record.sequence)
-        .with("expected", expected);
-    Err(if is_next { conflict.message("it does not follow the saga's newest record") } else { conflict })
 }

@@ -17,4 +17,5 @@ mod run;
 mod tiered;
 mod tiered_races;
 mod time_travel;
+mod unstored;
 mod wave;

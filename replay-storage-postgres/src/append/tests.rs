@@ -1,47 +1,19 @@
-use replay_conformance::records::{self, Chain};
+use replay_conformance::records;
 
 use super::*;
-
-fn stored(records: &[SnapshotRecord]) -> Stored {
-    Stored {
-        head: records.last().map(|record| (record.sequence, record.digest())),
-        headers: records.iter().map(|record| (record.sequence, record.header().clone())).collect(),
-    }
-}
-
-fn expected(rest: &Rest) -> (&str, &str) {
-    match rest {
-        Rest::Conflict(error) => (error.fact("sequence").unwrap(), error.fact("expected").unwrap()),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[test]
 fn what_is_stored_is_left_out_and_the_rest_is_to_be_done() {
     let all = records::history("a", 5);
     let unit = Unit { records: all[1..].to_vec() };
-    assert!(unit.is_chain());
-    let sequences = |rest: Rest| match rest {
-        Rest::Records(records) => records.iter().map(|record| record.sequence).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
+    let stored = |count: usize| Stored {
+        head: all[..count].last().map(|record| (record.sequence, record.digest())),
+        headers: all[..count].iter().map(|record| (record.sequence, record.header().clone())).collect(),
     };
-    assert_eq!(sequences(rest(&unit, &stored(&all[..3]))), [4, 5]);
-    assert_eq!(sequences(rest(&unit, &stored(&all[..1]))), [2, 3, 4, 5]);
-    assert!(matches!(rest(&unit, &stored(&all)), Rest::Nothing));
-}
-
-#[test]
-fn a_gap_a_taken_sequence_and_another_predecessor_are_conflicts() {
-    let all = records::history("a", 5);
-    let unit = |records: &[SnapshotRecord]| Unit { records: records.to_vec() };
-    assert_eq!(expected(&rest(&unit(&all[2..]), &stored(&all[..1]))), ("3", "2"));
-    assert_eq!(expected(&rest(&unit(&all[1..]), &Stored::default())), ("2", "1"));
-    let mut other = Chain::new("a");
-    other.go_on_after(Some(&all[1]));
-    let taken = other.with_context("{}");
-    assert_eq!(expected(&rest(&unit(std::slice::from_ref(&taken)), &stored(&all[..4]))), ("3", "5"));
-    let stray = other.next_record();
-    assert_eq!(expected(&rest(&unit(&[stray]), &stored(&all[..3]))), ("4", "4"));
+    let sequences = |records: Vec<SnapshotRecord>| records.iter().map(|record| record.sequence).collect::<Vec<_>>();
+    assert_eq!(sequences(stored(3).rest(&unit).unwrap()), [4, 5]);
+    assert_eq!(sequences(stored(5).rest(&unit).unwrap()), [0; 0]);
+    assert_eq!(stored(0).rest(&unit).unwrap_err().kind(), ErrorKind::Conflict);
 }
 
 #[test]

@@ -5,11 +5,7 @@ use std::time::Instant;
 use replay_core::{Error, ErrorKind, Result, Retry};
 
 use super::{Job, give_up, statement};
-use crate::{
-    append::{Rest, Unit, rest},
-    error::ambiguous,
-    store::Shared,
-};
+use crate::{append::Unit, error::ambiguous, store::Shared};
 
 type Part<'a> = &'a mut (Unit, Option<Result<()>>);
 
@@ -74,11 +70,10 @@ async fn alone(shared: &Shared, unit: &Unit, mut is_unknown: bool) -> Result<()>
     let began = Instant::now();
     loop {
         let stored = ambiguous(statement::look(shared, unit).await, is_unknown)?;
-        let left = match rest(unit, &stored) {
-            Rest::Nothing => return Ok(()),
-            Rest::Conflict(conflict) => return Err(conflict),
-            Rest::Records(records) => Unit { records },
-        };
+        let left = Unit { records: stored.rest(unit)? };
+        if left.records.is_empty() {
+            return Ok(());
+        }
         let won = ambiguous(statement::append(shared, &[&left]).await, is_unknown)?;
         if !won.sagas.is_empty() {
             return Ok(());
