@@ -15,8 +15,9 @@ use crate::{
     error::{Access, damaged},
     paging::{Page, pages},
     row::{self, column},
-    sql::{after_prefix, instant, instant_from},
+    sql::{instant, instant_from},
     store::Shared,
+    text::after_prefix,
 };
 
 const PAGE_ROWS: i64 = 128;

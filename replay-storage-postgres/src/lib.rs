@@ -15,6 +15,7 @@ mod sagas;
 mod schema;
 mod sql;
 mod store;
+mod text;
 mod writer;
 
 pub use builder::{Pooler, PostgresBuilder, Tls};

@@ -15,8 +15,9 @@ use crate::{
     paging::{Page, pages},
     prune,
     row::{self, column},
-    sql::{after_prefix, instant},
+    sql::instant,
     store::Shared,
+    text::after_prefix,
 };
 
 const PAGE_ROWS: u64 = 256;

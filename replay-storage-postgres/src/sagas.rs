@@ -12,8 +12,9 @@ use replay_core::{
 use crate::{
     paging::{Page, pages},
     row::{RecordRow, column, missing_head},
-    sql::{Args, after_prefix, escaped, in_schema, instant_from, label},
+    sql::{Args, in_schema, instant_from},
     store::Shared,
+    text::{after_prefix, escaped, label},
 };
 
 const OPERATION: &str = "list sagas";

@@ -49,29 +49,6 @@ pub(crate) fn instant_from(at: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros.max(EARLIEST_US)).unwrap_or(at)
 }
 
-/// Text that may hold U+0000, which a column of text cannot: a backslash becomes two, U+0000 a backslash and a zero.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\0', "\\0")
-}
-
-/// A label as an element of the column `labels`.
-pub(crate) fn label(key: &str, value: &str) -> String {
-    format!("{}={}", escaped(key).replace('=', "\\="), escaped(value))
-}
-
-/// What begins with `prefix` is before this in byte order, and what comes after it is not; none if nothing comes after.
-pub(crate) fn after_prefix(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // The range steps over the surrogates, which are no characters.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
-}
-
 /// Puts the schema into a text of ours, where `@.` stands for it. `schema` is a checked name.
 pub(crate) fn in_schema(schema: &str, sql: &str) -> Arc<str> {
     sql.replace("@.", &format!("\"{schema}\".")).into()

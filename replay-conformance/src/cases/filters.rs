@@ -23,6 +23,7 @@ cases!("filters", Needs::Snapshots;
     by_the_step_that_the_newest_record_is_about,
     by_labels_all_of_which_must_hold,
     a_label_may_be_any_text,
+    a_label_may_have_1024_bytes_on_either_side,
     by_when_the_newest_record_was_created,
     by_the_saga_that_it_was_replayed_from,
     a_filter_sees_the_newest_record_only,
@@ -175,6 +176,20 @@ async fn a_label_may_be_any_text(env: Env) {
         assert_eq!(matching(&store, SagaQuery::default().with_label(*text, "v")).await, [format!("key-{n}")], "key {text:?}");
         assert_eq!(matching(&store, SagaQuery::default().with_label("k", *text)).await, [format!("value-{n}")], "value {text:?}");
     }
+}
+
+/// As many as the engine takes; nothing about them is easy to escape or to compress.
+async fn a_label_may_have_1024_bytes_on_either_side(env: Env) {
+    let store = env.open().await;
+    let mut random = fastrand::Rng::with_seed(17);
+    let mut word = || (0..1024).map(|_| if random.bool() { '\\' } else { random.char('!'..='~') }).collect::<String>();
+    let (key, value, other) = (word(), word(), word());
+    labelled(&store, "a", &[(&key, &value), ("short", "s")]).await;
+    labelled(&store, "b", &[(&key, &other)]).await;
+    assert_eq!(matching(&store, SagaQuery::default().with_label(&key, &value)).await, ["a"]);
+    assert_eq!(matching(&store, SagaQuery::default().with_label(&key, &value).with_label("short", "s")).await, ["a"]);
+    assert_eq!(matching(&store, SagaQuery::default().with_label(&key, &other)).await, ["b"]);
+    assert_eq!(matching(&store, SagaQuery::default().with_label(&key, &other[..1023])).await, [""; 0]);
 }
 
 async fn by_when_the_newest_record_was_created(env: Env) {

@@ -24,26 +24,6 @@ async fn the_server_understands_every_statement() {
 }
 
 #[test]
-fn what_begins_with_a_prefix_ends_before_the_next_one() {
-    assert_eq!(after_prefix("ab").as_deref(), Some("ac"));
-    assert_eq!(after_prefix("a\u{10ffff}").as_deref(), Some("b"));
-    assert_eq!(after_prefix("\u{d7ff}").as_deref(), Some("\u{e000}"));
-    assert_eq!(after_prefix("\u{10ffff}"), None);
-    assert_eq!(after_prefix(""), None);
-}
-
-#[test]
-fn no_two_labels_share_a_text() {
-    let labels = [("a", "b=c"), ("a=b", "c"), ("a\\", "b"), ("a", "\\b"), ("a\0", "b"), ("a\\0", "b"), ("", ""), ("", "="), ("=", "")];
-    let mut texts: Vec<String> = labels.iter().map(|(key, value)| label(key, value)).collect();
-    assert_eq!(texts[0], "a=b=c");
-    assert!(texts.iter().all(|text| !text.contains('\0')));
-    texts.sort();
-    texts.dedup();
-    assert_eq!(texts.len(), labels.len());
-}
-
-#[test]
 fn an_instant_fits_a_column() {
     let rounded = |nanos| DateTime::from_timestamp_nanos(nanos);
     assert_eq!(instant(rounded(1_999)), rounded(1_000));

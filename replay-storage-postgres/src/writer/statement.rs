@@ -10,8 +10,9 @@ use crate::{
     append::{Stored, Unit},
     error::damaged,
     row::{bytes, column, next_key, split},
-    sql::{Args, escaped, instant, label},
+    sql::{Args, instant},
     store::Shared,
+    text::{escaped, label},
 };
 
 const OPERATION: &str = "append";

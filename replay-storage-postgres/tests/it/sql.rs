@@ -1,8 +1,11 @@
 //! What people see with SQL.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::TryStreamExt;
 use replay_conformance::records::{Chain, saga};
-use replay_core::storage::{At, LogStorage, SnapshotStorage};
+use replay_core::storage::{At, LogStorage, SagaQuery, SnapshotStorage};
 use serde_json::json;
 
 use crate::support::{Schema, admin, sql, value};
@@ -94,4 +97,16 @@ async fn an_id_is_never_taken_for_sql_or_for_a_pattern() {
         assert_eq!(crate::support::newest_sequence(&store, id).await, 1, "{id}");
     }
     assert_eq!(crate::support::newest_sequence(&store, "a_b").await, 0);
+}
+
+#[tokio::test]
+async fn a_label_longer_than_an_index_holds_is_found() {
+    let schema = Schema::new();
+    let store = schema.open().await;
+    let mut random = fastrand::Rng::with_seed(3);
+    let long: String = (0..10_000).map(|_| random.alphanumeric()).collect();
+    let with = |id: &str, value: &str| Chain::new(id).with(|meta| meta.labels = Arc::new([("k".to_owned(), value.to_owned())].into()));
+    store.append(vec![with("a", &long), with("b", &long[..9_999]), with("c", "short")]).await.unwrap();
+    let found: Vec<_> = store.sagas(SagaQuery::default().with_label("k", long)).try_collect().await.unwrap();
+    assert_eq!(found.iter().map(|saga| saga.saga_id.as_str()).collect::<Vec<_>>(), ["a"]);
 }
