@@ -28,7 +28,7 @@ const NEWEST_BYTES: u64 = 32 << 10;
 const BUNDLE_BYTES: u64 = 8 << 20;
 
 /// When so many bundles stand in the head, the next one takes over the references to them.
-const LEAVES: usize = 256;
+pub(crate) const LEAVES: usize = 256;
 
 /// An outline up to this size is in each head; a larger one is an object of its own.
 pub(crate) const INLINE_BYTES: usize = 4 << 10;

@@ -12,6 +12,7 @@ use replay_core::{
 
 use crate::{
     client::{DELETED_AT_ONCE, ETag},
+    head::Head,
     heads::Known,
     key::{Kind, Token},
     sagas,
@@ -109,24 +110,22 @@ impl Run<'_> {
         if plan.gone {
             return self.bury(known).await;
         }
-        let mut head = (*known.head).clone();
-        let old = std::mem::replace(&mut head.garbage, plan.garbage);
-        (head.entries, head.tail) = (plan.entries, plan.tail);
-        let mut objects = plan.objects;
-        while let Some(object) = head.fold() {
-            objects.push(object);
-        }
-        let life = head.life;
+        let (head, objects) = plan.apply((*known.head).clone());
         // Nothing leads to these since an earlier prune, which was interrupted.
-        let old = old.iter().map(|hash| self.shared.keys.bundle(&life, hash)).collect::<Vec<_>>();
-        self.shared.client.delete(OPERATION, &old).await?;
-        self.shared.write_bundles(OPERATION, &life, objects).await?;
+        self.shared.client.delete(OPERATION, &self.dead(&known.head)).await?;
+        self.shared.write_bundles(OPERATION, &head.life, objects).await?;
         let Some(written) = self.shared.write_head(OPERATION, Some(known), head).await? else { return Ok(false) };
-        self.removed.extend(written.head.garbage.iter().map(|hash| self.shared.keys.bundle(&life, hash)));
+        self.removed.extend(self.dead(&written.head));
         if self.removed.len() >= DELETED_AT_ONCE {
             self.remove_objects().await?;
         }
         Ok(true)
+    }
+
+    /// The keys of what a head notes as no longer needed; what it leads to is needed, whatever the notes say.
+    fn dead(&self, head: &Head) -> Vec<String> {
+        let dead = head.garbage.iter().filter(|hash| head.entries.iter().all(|entry| entry.hash != **hash));
+        dead.map(|hash| self.shared.keys.bundle(&head.life, hash)).collect()
     }
 
     async fn whole_saga(&mut self, saga: &SagaId) -> Result<()> {

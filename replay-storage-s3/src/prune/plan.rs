@@ -1,13 +1,11 @@
 //! What a prune takes from one saga, and what its head then leads to.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use replay_core::{Result, SagaId, SnapshotRecord};
 
 use crate::{
     bundle::{self, Bundle},
-    head::bundle_of,
+    head::{Head, bundle_of},
     item::{Entry, Item, Stats},
     key::Token,
     walk::Walk,
@@ -108,7 +106,7 @@ impl Plan {
             facts,
             rank: 0,
         };
-        plan.go_through(walk).await?;
+        plan.go_through(walk, &head.entries).await?;
         plan.tail = plan.keep(&head.tail);
         let is_meant = match rule {
             Rule::One(seq) => seq == newest.seq,
@@ -126,32 +124,54 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Goes through the bundles, the oldest first, and reads only those that something may be taken from.
-    async fn go_through(&mut self, walk: &Walk) -> Result<()> {
-        let mut queue: VecDeque<Entry> = walk.head.entries.iter().copied().collect();
-        while let Some(entry) = queue.pop_front() {
+    /// What this makes of the head it was made for, and the bundles that must be written before.
+    pub(super) fn apply(self, mut head: Head) -> (Head, Vec<(Token, Bytes)>) {
+        let mut objects = self.objects;
+        (head.entries, head.tail, head.garbage) = (self.entries, self.tail, self.garbage);
+        while let Some(object) = head.fold() {
+            objects.push(object);
+        }
+        (head, objects)
+    }
+
+    /// Goes through bundles, the oldest first, and reads only those that something may be taken from.
+    async fn go_through(&mut self, walk: &Walk, entries: &[Entry]) -> Result<()> {
+        for entry in entries {
             if self.more || !self.facts.may_take(&entry.stats, self.rank) {
                 self.rank += entry.stats.count;
-                self.entries.push(entry);
-                continue;
-            }
-            if !entry.is_node && entry.stats.count <= self.left && self.facts.takes_all(&entry.stats, self.rank) {
+                self.entries.push(*entry);
+            } else if !entry.is_node && entry.stats.count <= self.left && self.facts.takes_all(&entry.stats, self.rank) {
                 self.take(entry.stats.count, entry.stats.bytes);
                 self.rank += entry.stats.count;
                 self.garbage.push(entry.hash);
-                continue;
-            }
-            let bundle = walk.bundle(&entry).await?;
-            if entry.is_node {
-                // Its references move up; its own items are a bundle like others.
-                match Stats::of_items(&bundle.items) {
-                    Some(stats) => queue.push_front(Entry { hash: entry.hash, is_node: false, stats }),
-                    None => self.garbage.push(entry.hash),
-                }
-                bundle.entries.iter().rev().for_each(|child| queue.push_front(*child));
             } else {
-                self.thin_out(&entry, &bundle);
+                let bundle = walk.bundle(entry).await?;
+                if entry.is_node {
+                    self.open(walk, entry, &bundle).await?;
+                } else {
+                    self.thin_out(entry, &bundle);
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Goes through what a node refers to: its references move up, and its own items are a bundle like others.
+    ///
+    /// A node that nothing is taken from stays. Were it given up, folding could make the very same again, under the very name that is
+    /// to be removed.
+    async fn open(&mut self, walk: &Walk, node: &Entry, bundle: &Bundle) -> Result<()> {
+        let (place, records) = (self.entries.len(), self.records);
+        Box::pin(self.go_through(walk, &bundle.entries)).await?;
+        let own = Stats::of_items(&bundle.items).map(|stats| Entry { hash: node.hash, is_node: false, stats });
+        if let Some(own) = &own {
+            self.thin_out(own, bundle);
+        }
+        if self.records == records {
+            self.entries.truncate(place);
+            self.entries.push(*node);
+        } else if own.is_none() {
+            self.garbage.push(node.hash);
         }
         Ok(())
     }
@@ -192,3 +212,6 @@ impl Plan {
         self.left -= records;
     }
 }
+
+#[cfg(test)]
+mod tests;
