@@ -6,13 +6,14 @@ use futures::{StreamExt, stream};
 use replay_core::{Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord, storage::check_next};
 
 use crate::{
+    client::{ETag, Outcome},
     head::{Head, INLINE_BYTES, Newest},
-    heads::Known,
+    heads::{Known, unsure},
     item::Item,
     key::Kind,
     prune, row,
     store::Shared,
-    walk::Walk,
+    walk::{Walk, removed},
 };
 
 const OPERATION: &str = "append";
@@ -55,34 +56,47 @@ enum Plan<'a> {
 async fn append_to_saga(shared: &Arc<Shared>, records: &[SnapshotRecord]) -> Result<()> {
     let Some(first) = records.first() else { return Ok(()) };
     let saga = &first.saga_id;
+    // What is known of the saga, and whether it was read by this call.
     let mut known = shared.remembered(Kind::Saga, saga.as_str());
     // A saga's first record needs no look at what is there: the condition of the write looks.
     let mut is_fresh = known.is_none() && first.sequence > 1;
     if is_fresh {
         known = shared.read_head(OPERATION, Kind::Saga, saga.as_str()).await?;
     }
+    // Whether a write without answer may have stored the records.
+    let mut is_unsure = false;
+    let told = |error, is_unsure| if is_unsure { unsure(error) } else { error };
+    let mut last: Option<ETag> = None;
     for _ in 0..ROUNDS {
         let alive = known.as_ref().and_then(Known::alive);
-        match plan(shared, alive, records).await? {
-            Plan::Stored if is_fresh => return Ok(()),
-            Plan::Refused(conflict) if is_fresh => return Err(conflict),
-            Plan::Append(new) => {
-                if store(shared, known.as_ref(), &new).await?.is_some() {
-                    return Ok(());
-                }
-            }
+        match (plan(shared, alive, records).await, &known) {
+            (Ok(Plan::Stored), _) if is_fresh => return Ok(()),
+            (Ok(Plan::Refused(conflict)), _) if is_fresh => return Err(conflict),
+            (Ok(Plan::Append(new)), known) => match store(shared, known.as_ref(), &new).await {
+                Ok(Outcome::Done(_)) => return Ok(()),
+                Ok(Outcome::Lost) => {}
+                Ok(Outcome::Unclear) => is_unsure = true,
+                Err(error) => return Err(told(error, is_unsure)),
+            },
             // What this handle remembers may be old.
-            Plan::Stored | Plan::Refused(_) => {}
+            (Ok(Plan::Stored | Plan::Refused(_)), _) => {}
+            // A bundle was removed since the head was read.
+            (Err(error), Some(known)) if error.is(ErrorKind::NotFound) => {
+                removed(&mut last, &known.etag, saga.as_str()).map_err(|error| told(error, is_unsure))?;
+            }
+            (Err(error), _) => return Err(told(error, is_unsure)),
         }
-        known = shared.read_head(OPERATION, Kind::Saga, saga.as_str()).await?;
+        known = shared.read_head(OPERATION, Kind::Saga, saga.as_str()).await.map_err(|error| told(error, is_unsure))?;
         is_fresh = true;
     }
-    Err(Error::new(ErrorKind::Unavailable, OPERATION)
+    let overtaken = Error::new(ErrorKind::Unavailable, OPERATION)
         .message("others were always first")
         .hint("how many write to this saga? repeat the call")
-        .with("saga", saga))
+        .with("saga", saga);
+    Err(told(overtaken, is_unsure))
 }
 
+/// A `NotFound` error: a bundle was removed after the head was read.
 async fn plan<'a>(shared: &Arc<Shared>, head: Option<&Arc<Head>>, records: &'a [SnapshotRecord]) -> Result<Plan<'a>> {
     let newest = head.and_then(|head| head.newest.as_ref()).map(|newest| (newest.seq, newest.digest));
     let mut new: Vec<&SnapshotRecord> = Vec::new();
@@ -118,18 +132,13 @@ async fn is_stored(shared: &Arc<Shared>, head: &Arc<Head>, record: &SnapshotReco
     if let Some(newest) = head.newest.as_ref().filter(|newest| newest.seq == record.sequence) {
         return Ok(newest.header == record.header());
     }
-    let found = Walk::new(shared.clone(), head.clone(), OPERATION).sequence(record.sequence).await;
-    match found {
-        Ok(found) => Ok(found.is_some_and(|found| found.item.header == record.header())),
-        // It was removed in between; the head is read again before anything is decided.
-        Err(error) if error.is(ErrorKind::NotFound) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let found = Walk::new(shared.clone(), head.clone(), OPERATION).sequence(record.sequence).await?;
+    Ok(found.is_some_and(|found| found.item.header == record.header()))
 }
 
-/// Writes what the head is to say, after what it is to refer to; none if somebody else was first.
-async fn store(shared: &Arc<Shared>, base: Option<&Known>, new: &[&SnapshotRecord]) -> Result<Option<Known>> {
-    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(None) };
+/// Writes what the head is to say, after what it is to refer to, unless somebody else was first.
+async fn store(shared: &Arc<Shared>, base: Option<&Known>, new: &[&SnapshotRecord]) -> Result<Outcome<Known>> {
+    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(Outcome::Lost) };
     let items = new.iter().map(|record| row::item(record)).collect::<Result<Vec<Item>>>()?;
     let mut head = match base.and_then(Known::alive) {
         Some(head) => (**head).clone(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use replay_core::{Digest, Result};
 
 use crate::{
-    client::{Condition, MULTIPART_BYTES},
+    client::{Condition, MULTIPART_BYTES, Outcome},
     store::Shared,
     wire::damaged,
 };
@@ -21,8 +21,10 @@ pub(crate) async fn put(shared: &Arc<Shared>, bytes: Bytes) -> Result<Digest> {
             shared.client.put(OPERATION, &key, bytes).await?;
         }
     } else {
-        // Refused means that it is there already.
-        shared.client.put_if(OPERATION, &key, bytes, Condition::Absent).await?;
+        // However it ended, it is there: stored now, by an attempt without answer, or before, which is what the condition is refused for.
+        match shared.client.put_if(OPERATION, &key, bytes, Condition::Absent).await? {
+            Outcome::Done(_) | Outcome::Lost | Outcome::Unclear => {}
+        }
     }
     Ok(digest)
 }

@@ -15,7 +15,7 @@ use aws_smithy_http_client::{
 use replay_core::{Clock, Error, ErrorKind, Namespace, Result, Retry, SystemClock, storage::StoreUrl};
 
 use crate::{
-    client::{Client, Condition, Put, WriteOptions},
+    client::{Client, Condition, Outcome, WriteOptions},
     head::token,
     key::hex,
     store::{S3, Shared},
@@ -256,8 +256,10 @@ impl S3Builder {
     }
 
     async fn sdk(&self) -> Result<Sdk> {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(self.connect_timeout).read_timeout(self.timeout).operation_timeout(self.timeout * 3);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.connect_timeout)
+            .operation_attempt_timeout(self.timeout)
+            .operation_timeout(self.timeout * 3);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts.build())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
@@ -300,10 +302,10 @@ async fn probe(client: &Client, key: &str) -> Result<()> {
     let mark = bytes::Bytes::from_static(b"A store of replay begins here. Every handle that is opened tries conditions on this object.\n");
     let first = client.put_if(OPERATION, key, mark.clone(), Condition::Absent).await?;
     // Created just now, or the condition was ignored: only a second attempt tells.
-    let ignores_absent =
-        matches!(first, Put::Done(_)) && matches!(client.put_if(OPERATION, key, mark.clone(), Condition::Absent).await?, Put::Done(_));
+    let ignores_absent = matches!(first, Outcome::Done(_))
+        && matches!(client.put_if(OPERATION, key, mark.clone(), Condition::Absent).await?, Outcome::Done(_));
     let other = format!("\"{}\"", hex(&token()));
-    if ignores_absent || matches!(client.put_if(OPERATION, key, mark, Condition::Is(&other)).await?, Put::Done(_)) {
+    if ignores_absent || matches!(client.put_if(OPERATION, key, mark, Condition::Is(&other)).await?, Outcome::Done(_)) {
         return Err(Error::new(ErrorKind::Unsupported, OPERATION)
             .message("the server ignores the conditions of writes, so two runners could both append")
             .hint("use AWS S3 or a server that honours If-Match and If-None-Match; see the crate page")

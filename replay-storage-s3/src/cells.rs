@@ -11,9 +11,9 @@ use replay_core::{
 };
 
 use crate::{
-    client::{Condition, ETag, Put},
+    client::{Condition, ETag, Outcome},
     head::token,
-    heads::no_etag,
+    heads::{no_etag, unsure},
     key::Token,
     store::Shared,
     wire::{Reader, Writer, damaged, newer},
@@ -168,14 +168,14 @@ async fn write(shared: &Arc<Shared>, operation: &'static str, base: Option<&Know
     // Also if this future is dropped on the way.
     shared.cells.remove(&at);
     match shared.client.put_if(operation, &at, object, condition).await? {
-        Put::Done(etag) if etag.is_empty() => Err(no_etag(operation)),
-        Put::Done(etag) => {
+        Outcome::Done(etag) if etag.is_empty() => Err(no_etag(operation)),
+        Outcome::Done(etag) => {
             shared.cells.insert(at, KnownCell { etag, stored: Arc::new(stored) }, len + 256);
             Ok(true)
         }
-        Put::Lost => Ok(false),
-        Put::Unclear => {
-            let found = read_at(shared, operation, &at).await?;
+        Outcome::Lost => Ok(false),
+        Outcome::Unclear => {
+            let found = read_at(shared, operation, &at).await.map_err(unsure)?;
             let is = |etag: Option<&ETag>| found.as_ref().map(|found| &found.etag) == etag;
             if found.as_ref().is_some_and(|found| found.stored.write == stored.write) {
                 return Ok(true);
@@ -184,11 +184,7 @@ async fn write(shared: &Arc<Shared>, operation: &'static str, base: Option<&Know
                 return Ok(false);
             }
             // Somebody wrote since, before or after a write of ours that may have been done.
-            Err(Error::new(ErrorKind::Unavailable, operation)
-                .message("an answer was lost, and the cell was changed since")
-                .hint("read the cell and decide anew")
-                .with("key", &stored.key)
-                .retry(Retry::Ambiguous))
+            Err(unknown(operation, &stored.key))
         }
     }
 }
@@ -212,7 +208,12 @@ pub(crate) async fn delete(shared: &Arc<Shared>, key: &str, condition: If) -> Re
         let is_done = if shared.deletes_on_condition(OPERATION).await? {
             let at = shared.keys.cell(key);
             shared.cells.remove(&at);
-            shared.client.delete_if(OPERATION, &at, &known.etag).await?
+            match shared.client.delete_if(OPERATION, &at, &known.etag).await? {
+                Outcome::Done(()) => true,
+                Outcome::Lost => false,
+                // Whoever tried again could remove what somebody has claimed since.
+                Outcome::Unclear => return Err(unknown(OPERATION, key)),
+            }
         } else {
             // What stays says that there is nothing, and keeps the version.
             let gone = Stored { write: token(), expires_at: None, value: None, ..(*known.stored).clone() };
@@ -231,6 +232,14 @@ fn conflict(operation: &'static str, key: &str, cell: Option<&Cell>) -> Error {
         Some(cell) => error.with("version", cell.version),
         None => error.with("version", "absent"),
     }
+}
+
+fn unknown(operation: &'static str, key: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation)
+        .message("an answer was lost, and the cell was changed since")
+        .hint("read the cell and decide anew")
+        .with("key", key)
+        .retry(Retry::Ambiguous)
 }
 
 fn overtaken(operation: &'static str, key: &str) -> Error {

@@ -4,19 +4,23 @@ use std::{fmt, time::Duration};
 
 use aws_sdk_s3::{
     Client as Sdk,
-    config::{Builder as SdkBuilder, retry::RetryConfig},
+    config::{Builder as SdkBuilder, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier, ServerSideEncryption, StorageClass},
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use replay_core::{Clock, Error, ErrorKind, Result, Retry, SystemClock};
+use replay_core::{Clock, Error, Result, Retry, SystemClock};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{Failure, deadline};
 
-/// A conditional write is sent so often before its outcome is reported as unknown.
+/// A request is sent so often before its outcome is reported as unknown.
 const ATTEMPTS: u32 = 3;
+
+/// A conditional write that finds another under way is sent so often.
+const CONFLICTS: u32 = 6;
 
 /// At most so many keys are deleted by one request.
 pub(crate) const DELETED_AT_ONCE: usize = 1000;
@@ -57,11 +61,11 @@ pub(crate) enum Condition<'a> {
     Is(&'a str),
 }
 
-/// How a conditional write ended.
+/// How a conditional write or removal ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Put {
+pub(crate) enum Outcome<T> {
     /// It was done.
-    Done(ETag),
+    Done(T),
     /// It was not done.
     Lost,
     /// Its condition no longer holds, which an earlier attempt without answer may have done itself.
@@ -99,36 +103,50 @@ impl Client {
     /// Of a request that the SDK repeats by itself.
     async fn within<T>(&self, operation: &'static str, writes: bool, bytes: usize, call: BoxFuture<'_, Result<T>>) -> Result<T> {
         let limit = self.allowed(bytes) * ATTEMPTS;
-        tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(deadline(operation, writes)))
+        timeout(limit, call).await.unwrap_or_else(|_| Err(deadline(operation, writes)))
+    }
+
+    /// What differs for a request that moves so many bytes and that the SDK repeats by itself.
+    fn sized(&self, bytes: usize) -> SdkBuilder {
+        let limit = self.allowed(bytes);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit * ATTEMPTS);
+        SdkBuilder::new().timeout_config(timeouts.build())
     }
 
     /// The object, or none.
+    ///
+    /// Each attempt has the time that the object's size allows, which is known once the answer has begun.
     pub(crate) async fn get(&self, operation: &'static str, key: &str) -> Result<Option<(Bytes, ETag)>> {
-        let call = async {
-            let mut attempt = 1;
-            loop {
-                let failure = match self.sdk.get_object().bucket(&self.bucket).key(key).send().await {
-                    Ok(answer) => {
-                        let etag = answer.e_tag.clone().unwrap_or_default();
-                        match answer.body.collect().await {
-                            Ok(body) => return Ok(Some((body.into_bytes(), etag))),
-                            // The body was cut off; the SDK repeats only what fails before.
-                            Err(error) => (Failure::NoAnswer, Error::new(ErrorKind::Unavailable, operation).caused_by(error)),
-                        }
-                    }
+        let begun = Instant::now();
+        let mut until = begun + self.allowed(0) * ATTEMPTS;
+        let mut attempt = 1;
+        loop {
+            let begin = async {
+                match self.sdk.get_object().bucket(&self.bucket).key(key).send().await {
+                    Ok(answer) => Ok(Some(answer)),
                     Err(error) => match Failure::of(&error) {
-                        failure if failure.is_missing() => return Ok(None),
-                        failure => return Err(failed(operation, &failure, error, false)),
+                        failure if failure.is_missing() => Ok(None),
+                        failure => Err(failed(operation, &failure, error, false)),
                     },
-                };
-                attempt += 1;
-                if attempt > ATTEMPTS {
-                    return Err(failure.1);
                 }
             }
+            .boxed();
+            let begun_again = timeout_at(until, begin).await.unwrap_or_else(|_| Err(deadline(operation, false)));
+            let Some(answer) = begun_again? else { return Ok(None) };
+            let etag = answer.e_tag.unwrap_or_default();
+            let limit = self.allowed(answer.content_length.and_then(|len| usize::try_from(len).ok()).unwrap_or(0));
+            until = begun + limit * ATTEMPTS;
+            // The SDK repeats only what fails before the body.
+            let error = match timeout_at(until.min(Instant::now() + limit), answer.body.collect()).await {
+                Ok(Ok(body)) => return Ok(Some((body.into_bytes(), etag))),
+                Ok(Err(error)) => Failure::NoAnswer.error(operation, false).caused_by(error),
+                Err(_) => deadline(operation, false),
+            };
+            attempt += 1;
+            if attempt > ATTEMPTS {
+                return Err(error);
+            }
         }
-        .boxed();
-        self.within(operation, false, 0, call).await
     }
 
     /// Writes an object whose key says what is in it, so that writing it again does nothing.
@@ -138,7 +156,7 @@ impl Client {
         }
         let len = bytes.len();
         let call = async {
-            let put = self.put_request(key, bytes).send().await;
+            let put = self.put_request(key, bytes).customize().config_override(self.sized(len)).send().await;
             put.map(drop).map_err(|error| failed(operation, &Failure::of(&error), error, true))
         }
         .boxed();
@@ -161,7 +179,7 @@ impl Client {
         if sent.is_err() {
             // Best effort: the lifecycle rule removes what stays.
             let abort = self.sdk.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload);
-            let _ = tokio::time::timeout(self.timeout, abort.send()).await;
+            let _ = timeout(self.timeout, abort.send()).await;
         }
         sent
     }
@@ -173,7 +191,7 @@ impl Client {
             let len = part.len();
             let request = self.sdk.upload_part().bucket(&self.bucket).key(key).upload_id(upload).part_number(number);
             let send = async move {
-                let answer = request.body(ByteStream::from(part)).send().await;
+                let answer = request.body(ByteStream::from(part)).customize().config_override(self.sized(len)).send().await;
                 let answer = answer.map_err(|error| failed(operation, &Failure::of(&error), error, true))?;
                 Ok(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build())
             }
@@ -183,6 +201,7 @@ impl Client {
         let parts: Vec<CompletedPart> = stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect().await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = self.sdk.complete_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload).multipart_upload(parts);
+        let complete = complete.customize().config_override(self.sized(bytes.len()));
         let call = async { complete.send().await.map(drop).map_err(|error| failed(operation, &Failure::of(&error), error, true)) }.boxed();
         // The server may take its time to put them together.
         self.within(operation, true, bytes.len(), call).await
@@ -200,51 +219,68 @@ impl Client {
     }
 
     /// Writes an object if `condition` holds.
+    pub(crate) async fn put_if(&self, operation: &'static str, key: &str, bytes: Bytes, condition: Condition<'_>) -> Result<Outcome<ETag>> {
+        let send = |once| {
+            let request = self.put_request(key, bytes.clone());
+            let request = match condition {
+                Condition::Absent => request.if_none_match("*"),
+                Condition::Is(etag) => request.if_match(etag),
+            };
+            async move { request.customize().config_override(once).send().await.map(|answer| answer.e_tag.unwrap_or_default()) }.boxed()
+        };
+        // What is to be replaced may be gone.
+        let is_gone = |failure: &Failure| matches!(condition, Condition::Is(_)) && failure.is_key_unknown();
+        self.once(operation, bytes.len(), send, is_gone).await.map_err(|(_, error)| error)
+    }
+
+    /// Makes a conditional request until its outcome is known; `is_refused` says what means the same as a condition that does not hold.
     ///
-    /// The SDK must not repeat it: were the answer to a write lost that won, the repetition would lose against it. Here the very
-    /// same bytes are sent again, and whoever finds the condition refused then looks at what is stored.
-    pub(crate) async fn put_if(&self, operation: &'static str, key: &str, bytes: Bytes, condition: Condition<'_>) -> Result<Put> {
-        let limit = self.allowed(bytes.len());
+    /// The SDK must not repeat it: were the answer to one lost that won, the repetition would lose against it. Here the very same is
+    /// sent again, and whoever finds the condition refused then looks at what is stored.
+    async fn once<'a, T, E>(
+        &self,
+        operation: &'static str,
+        bytes: usize,
+        send: impl Fn(SdkBuilder) -> BoxFuture<'a, Result<T, SdkError<E>>> + Send + Sync,
+        is_refused: impl Fn(&Failure) -> bool + Send + Sync,
+    ) -> Result<Outcome<T>, (Failure, Error)>
+    where
+        T: Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let limit = self.allowed(bytes);
         let call = async {
-            let mut was_ambiguous = false;
-            let mut attempt = 1;
+            let (mut was_ambiguous, mut attempts, mut conflicts) = (false, 0, 0);
             loop {
-                let request = self.put_request(key, bytes.clone());
-                let request = match condition {
-                    Condition::Absent => request.if_none_match("*"),
-                    Condition::Is(etag) => request.if_match(etag),
-                };
-                let once = SdkBuilder::new().retry_config(RetryConfig::disabled());
-                let sent = tokio::time::timeout(limit, request.customize().config_override(once).send()).await;
-                let error = match sent {
-                    Ok(Ok(answer)) => return Ok(Put::Done(answer.e_tag.unwrap_or_default())),
+                let once = self.sized(bytes).retry_config(RetryConfig::disabled());
+                let (failure, error) = match timeout(limit, send(once)).await {
+                    Ok(Ok(done)) => return Ok(Outcome::Done(done)),
                     Ok(Err(error)) => {
                         let failure = Failure::of(&error);
-                        if failure.is_condition() {
-                            return Ok(if was_ambiguous { Put::Unclear } else { Put::Lost });
+                        if failure.is_condition() || is_refused(&failure) {
+                            return Ok(if was_ambiguous { Outcome::Unclear } else { Outcome::Lost });
                         }
-                        was_ambiguous |= failure.is_ambiguous();
-                        let is_final = !failure.is_transient();
                         let error = failed(operation, &failure, error, true);
-                        if is_final {
-                            return Err(if was_ambiguous { error.retry(Retry::Ambiguous) } else { error });
-                        }
-                        error
+                        (failure, error)
                     }
-                    Err(_) => {
-                        was_ambiguous = true;
-                        deadline(operation, true)
-                    }
+                    Err(_) => (Failure::Timeout, deadline(operation, true)),
                 };
-                if attempt == ATTEMPTS {
-                    return Err(if was_ambiguous { error.retry(Retry::Ambiguous) } else { error });
+                was_ambiguous |= failure.is_ambiguous();
+                let is_worth_it = if failure.is_conflict() {
+                    conflicts += 1;
+                    conflicts < CONFLICTS
+                } else {
+                    attempts += 1;
+                    failure.is_transient() && attempts < ATTEMPTS
+                };
+                if !is_worth_it {
+                    return Err((failure, if was_ambiguous { error.retry(Retry::Ambiguous) } else { error }));
                 }
-                pause(attempt).await;
-                attempt += 1;
+                pause(attempts + conflicts).await;
             }
         }
         .boxed();
-        tokio::time::timeout(limit * 2, call).await.unwrap_or_else(|_| Err(deadline(operation, true)))
+        timeout(limit * 2, call).await.unwrap_or_else(|_| Err((Failure::Timeout, deadline(operation, true))))
     }
 
     /// The objects whose keys begin with `prefix`, by key, up to 1,000, from after the key `after`; and whether there are more.
@@ -305,37 +341,28 @@ impl Client {
         })
     }
 
-    /// Removes an object if it is still the one with this tag, and says whether it did. Only for servers that honour the condition.
-    pub(crate) async fn delete_if(&self, operation: &'static str, key: &str, etag: &str) -> Result<bool> {
-        let call = async {
-            match self.sdk.delete_object().bucket(&self.bucket).key(key).if_match(etag).send().await {
-                Ok(_) => Ok(true),
-                Err(error) => match Failure::of(&error) {
-                    failure if failure.is_condition() || failure.is_missing() => Ok(false),
-                    failure => Err(failed(operation, &failure, error, true)),
-                },
-            }
-        }
-        .boxed();
-        self.within(operation, true, 0, call).await
+    /// Removes an object if it is still the one with this tag. Only for servers that honour the condition.
+    pub(crate) async fn delete_if(&self, operation: &'static str, key: &str, etag: &str) -> Result<Outcome<()>> {
+        self.delete_once(operation, key, etag).await.map_err(|(_, error)| error)
+    }
+
+    async fn delete_once(&self, operation: &'static str, key: &str, etag: &str) -> Result<Outcome<()>, (Failure, Error)> {
+        let send = |once| {
+            let request = self.sdk.delete_object().bucket(&self.bucket).key(key).if_match(etag);
+            async move { request.customize().config_override(once).send().await.map(drop) }.boxed()
+        };
+        self.once(operation, 0, send, Failure::is_missing).await
     }
 
     /// Whether the server removes an object only if the condition holds, tried on an object of our own.
     pub(crate) async fn honours_delete_condition(&self, operation: &'static str, key: &str) -> Result<bool> {
         self.put(operation, key, Bytes::from_static(b"probe")).await?;
-        let call = async {
-            match self.sdk.delete_object().bucket(&self.bucket).key(key).if_match("\"0\"").send().await {
-                Ok(_) => Ok(false),
-                Err(error) => match Failure::of(&error) {
-                    failure if failure.is_condition() => Ok(true),
-                    // The server does not know the header.
-                    Failure::Refused { status: 400 | 501, .. } => Ok(false),
-                    failure => Err(failed(operation, &failure, error, true)),
-                },
-            }
-        }
-        .boxed();
-        let honours = self.within(operation, true, 0, call).await?;
+        let honours = match self.delete_once(operation, key, "\"0\"").await {
+            Ok(outcome) => outcome == Outcome::Lost,
+            // The server does not know the header.
+            Err((Failure::Refused { status: 400 | 501, .. }, _)) => false,
+            Err((_, error)) => return Err(error),
+        };
         self.delete(operation, &[key.to_owned()]).await?;
         Ok(honours)
     }
@@ -366,6 +393,6 @@ where
 
 /// Waits a little longer each time, with jitter, so that those who were refused together do not come back together.
 async fn pause(attempt: u32) {
-    let millis = 50 << attempt;
+    let millis = 50 << attempt.min(4);
     SystemClock.sleep(Duration::from_millis(fastrand::u64(millis / 2..=millis))).await;
 }

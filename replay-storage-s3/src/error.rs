@@ -79,22 +79,25 @@ impl Failure {
         match self {
             Self::NoAnswer | Self::Timeout => true,
             Self::Refused { status, code } => {
-                matches!(status, 429 | 500 | 502 | 503 | 504)
-                    || matches!(code.as_str(), "RequestTimeout" | "RequestTimeTooSkewed" | "OperationAborted")
+                matches!(status, 429 | 500 | 502 | 503 | 504) || matches!(code.as_str(), "RequestTimeout" | "RequestTimeTooSkewed")
             }
             _ => false,
         }
     }
 
-    /// Whether a conditional write was refused by its condition: another was first, or the object is not there.
+    /// Whether a conditional write was refused by its condition: another was first.
     pub(crate) fn is_condition(&self) -> bool {
-        match self {
-            Self::Refused { status: 412, .. } => true,
-            // 409 is given while another conditional write to the same key is under way.
-            Self::Refused { status: 409, code } => matches!(code.as_str(), "ConditionalRequestConflict" | "OperationAborted" | ""),
-            Self::Refused { status: 404, code } => code == "NoSuchKey",
-            _ => false,
-        }
+        matches!(self, Self::Refused { status: 412, .. })
+    }
+
+    /// Whether another write to the same key was under way, so that this one was not even tried.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, code } if matches!(code.as_str(), "ConditionalRequestConflict" | "OperationAborted" | ""))
+    }
+
+    /// Whether the server says by name that there is no such object.
+    pub(crate) fn is_key_unknown(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, code } if code == "NoSuchKey")
     }
 
     /// Whether there is no such object.
@@ -184,6 +187,8 @@ fn innermost(mut error: &std::io::Error) -> std::io::ErrorKind {
     error.kind()
 }
 
+const BUSY: (&str, &str) = ("others write to the same object all the time", "repeat the call in a moment");
+
 fn describe(status: u16, code: &str) -> (ErrorKind, &'static str, &'static str) {
     use ErrorKind::{Internal, Invalid, LimitExceeded, PermissionDenied, StoreFull, Unavailable, Unsupported};
     match code {
@@ -217,6 +222,7 @@ fn describe(status: u16, code: &str) -> (ErrorKind, &'static str, &'static str) 
                 "free some space; the store goes on by itself",
             );
         }
+        "ConditionalRequestConflict" | "OperationAborted" => return (Unavailable, BUSY.0, BUSY.1),
         "InvalidStorageClass" => return (Invalid, "the server does not know the storage class", "check `storage_class`"),
         "KMS.NotFoundException" | "KMS.DisabledException" | "KMSDisabledException" | "KMSNotFoundException" => {
             return (PermissionDenied, "the encryption key cannot be used", "check `kms_key`, its state and its policy");
@@ -231,6 +237,7 @@ fn describe(status: u16, code: &str) -> (ErrorKind, &'static str, &'static str) 
             "the store needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket, and the use of its key",
         ),
         404 => (Unavailable, "the bucket or the object is not there", "check the bucket's name and `endpoint`"),
+        409 if code.is_empty() => (Unavailable, BUSY.0, BUSY.1),
         405 | 501 => {
             (Unsupported, "the server does not offer what the store needs", "use a server with conditional writes; see the crate page")
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use replay_core::{Digest, Error, ErrorKind, Outline, Result};
+use replay_core::{Digest, Error, ErrorKind, Outline, Result, Retry};
 
 use crate::{
     bundle::Bundle,
-    client::{Condition, ETag, Put},
+    client::{Condition, ETag, Outcome},
     head::{Head, token},
     item::{Item, Parts},
     key::{Kind, Token},
@@ -69,8 +69,10 @@ impl Shared {
         self.heads.get(&self.keys.head(kind, name))
     }
 
-    /// Replaces the head `base`, or creates one; none if somebody else was first.
-    pub(crate) async fn write_head(&self, operation: &'static str, base: Option<&Known>, mut head: Head) -> Result<Option<Known>> {
+    /// Replaces the head `base`, or creates one, unless somebody else was first.
+    ///
+    /// `Unclear`: somebody wrote since, before or after a write of ours that may have been done.
+    pub(crate) async fn write_head(&self, operation: &'static str, base: Option<&Known>, mut head: Head) -> Result<Outcome<Known>> {
         let key = self.keys.head(head.kind, &head.name);
         head.write = token();
         let object = head.encode();
@@ -79,16 +81,17 @@ impl Shared {
         // Whatever comes of it, what was known is no longer worth much: also if this future is dropped on the way.
         self.heads.remove(&key);
         match self.client.put_if(operation, &key, object, condition).await? {
-            Put::Done(etag) if etag.is_empty() => Err(no_etag(operation)),
-            Put::Done(etag) => {
+            Outcome::Done(etag) if etag.is_empty() => Err(no_etag(operation)),
+            Outcome::Done(etag) => {
                 let known = Known { etag, head: Arc::new(head) };
                 self.remember(&key, &known, len);
-                Ok(Some(known))
+                Ok(Outcome::Done(known))
             }
-            Put::Lost => Ok(None),
-            Put::Unclear => {
-                let found = self.read_head_at(operation, &key).await?;
-                Ok(found.filter(|found| found.head.write == head.write))
+            Outcome::Lost => Ok(Outcome::Lost),
+            Outcome::Unclear => {
+                let found = self.read_head_at(operation, &key).await.map_err(unsure)?;
+                let ours = found.filter(|found| found.head.write == head.write);
+                Ok(ours.map_or(Outcome::Unclear, Outcome::Done))
             }
         }
     }
@@ -142,6 +145,11 @@ impl Shared {
         let weight = outline.as_bytes().len() * 2 + 256;
         self.outlines.insert(outline.fingerprint(), outline, weight);
     }
+}
+
+/// What is said of a write once it may have been done: only a conflict says that it was not.
+pub(crate) fn unsure(error: Error) -> Error {
+    if error.is(ErrorKind::Conflict) { error } else { error.retry(Retry::Ambiguous) }
 }
 
 pub(crate) fn no_etag(operation: &'static str) -> Error {

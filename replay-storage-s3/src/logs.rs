@@ -6,14 +6,15 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use replay_core::{
-    Digest, Error, ErrorKind, Result,
+    Digest, Error, ErrorKind, Result, Retry,
     storage::{LogEntry, Order, StreamInfo, check_key},
 };
 
 use crate::{
     catalog,
+    client::Outcome,
     head::{Head, Newest},
-    heads::Known,
+    heads::{Known, unsure},
     item::Item,
     key::Kind,
     prune,
@@ -35,35 +36,65 @@ pub(crate) async fn append(shared: &Arc<Shared>, name: &str, expected_len: u64, 
     if is_fresh {
         known = shared.read_head(APPEND, Kind::Log, name).await?;
     }
+    // Whether a write without answer may have stored the entries.
+    let mut is_unsure = false;
+    let told = |error, is_unsure| if is_unsure { unsure(error) } else { error };
     for _ in 0..ROUNDS {
         let len = len(known.as_ref());
         if len != expected_len && is_fresh {
-            if ends_with(shared, name, len, expected_len, &entries).await? {
-                return Ok(len);
-            }
-            return Err(Error::new(ErrorKind::Conflict, APPEND).with("stream", name).with("len", len).with("expected", expected_len));
+            let refused = refusal(shared, name, (len, expected_len), &entries, is_unsure).await;
+            return refused.map_err(|error| told(error, is_unsure))?.map_or(Ok(len), Err);
         }
         if len == expected_len && entries.is_empty() && is_fresh {
             return Ok(len);
         }
-        if len == expected_len && !entries.is_empty() && store(shared, known.as_ref(), name, &entries).await?.is_some() {
-            return Ok(len + entries.len() as u64);
+        if len == expected_len && !entries.is_empty() {
+            match store(shared, known.as_ref(), name, &entries).await.map_err(|error| told(error, is_unsure))? {
+                Outcome::Done(_) => return Ok(len + entries.len() as u64),
+                Outcome::Lost => {}
+                Outcome::Unclear => is_unsure = true,
+            }
         }
-        known = shared.read_head(APPEND, Kind::Log, name).await?;
+        known = shared.read_head(APPEND, Kind::Log, name).await.map_err(|error| told(error, is_unsure))?;
         is_fresh = true;
     }
-    Err(Error::new(ErrorKind::Unavailable, APPEND)
+    let overtaken = Error::new(ErrorKind::Unavailable, APPEND)
         .message("others were always first")
         .hint("how many write to this stream? repeat the call")
-        .with("stream", name))
+        .with("stream", name);
+    Err(told(overtaken, is_unsure))
+}
+
+/// Why entries cannot be appended where they are expected to; none if they are the end of the stream already.
+async fn refusal(
+    shared: &Arc<Shared>,
+    name: &str,
+    (len, expected): (u64, u64),
+    entries: &[Bytes],
+    is_unsure: bool,
+) -> Result<Option<Error>> {
+    let end = expected.checked_add(entries.len() as u64);
+    let is_end = end == Some(len);
+    // If an answer was lost, others may have appended since.
+    let may_be_stored = !entries.is_empty() && (is_end || (is_unsure && end.is_some_and(|end| end < len)));
+    if may_be_stored && has(shared, name, expected, entries).await? {
+        return Ok((!is_end).then(|| {
+            Error::new(ErrorKind::Unavailable, APPEND)
+                .message("an answer was lost, and others have appended since")
+                .hint("read the stream and decide anew")
+                .with("stream", name)
+                .retry(Retry::Ambiguous)
+        }));
+    }
+    Ok(Some(Error::new(ErrorKind::Conflict, APPEND).with("stream", name).with("len", len).with("expected", expected)))
 }
 
 fn len(known: Option<&Known>) -> u64 {
     known.and_then(Known::alive).and_then(|head| head.newest.as_ref()).map_or(0, |newest| newest.seq)
 }
 
-/// Writes what the head is to say; none if somebody else was first.
-async fn store(shared: &Arc<Shared>, base: Option<&Known>, name: &str, entries: &[Bytes]) -> Result<Option<Known>> {
+/// Writes what the head is to say, unless somebody else was first.
+async fn store(shared: &Arc<Shared>, base: Option<&Known>, name: &str, entries: &[Bytes]) -> Result<Outcome<Known>> {
     let now = shared.now().timestamp_micros();
     let mut head = match base.and_then(Known::alive) {
         Some(head) => (**head).clone(),
@@ -90,11 +121,8 @@ async fn store(shared: &Arc<Shared>, base: Option<&Known>, name: &str, entries: 
     shared.write_head(APPEND, base, head).await
 }
 
-/// Whether a stream has exactly `entries` from `from` to its end.
-async fn ends_with(shared: &Arc<Shared>, name: &str, len: u64, from: u64, entries: &[Bytes]) -> Result<bool> {
-    if entries.is_empty() || from.checked_add(entries.len() as u64) != Some(len) {
-        return Ok(false);
-    }
+/// Whether a stream has `entries` from `from` on.
+async fn has(shared: &Arc<Shared>, name: &str, from: u64, entries: &[Bytes]) -> Result<bool> {
     let mut stored = read(shared.clone(), name.to_owned(), from, entries.len() as u64);
     for entry in entries {
         if stored.try_next().await?.is_none_or(|stored| stored.bytes != entry) {
@@ -141,10 +169,15 @@ pub(crate) fn streams(shared: Arc<Shared>, prefix: String) -> BoxStream<'static,
 pub(crate) async fn delete(shared: &Arc<Shared>, name: &str) -> Result<bool> {
     const OPERATION: &str = "delete log";
     check_key(OPERATION, name)?;
+    let mut life = None;
     loop {
         let Some(known) = shared.read_head(OPERATION, Kind::Log, name).await?.filter(|known| known.alive().is_some()) else {
             return Ok(false);
         };
+        // What was there is gone, and somebody has begun anew.
+        if *life.get_or_insert(known.head.life) != known.head.life {
+            return Ok(true);
+        }
         if prune::bury(shared, OPERATION, &known).await? {
             return Ok(true);
         }

@@ -11,7 +11,7 @@ use replay_core::{
 };
 
 use crate::{
-    client::{DELETED_AT_ONCE, ETag},
+    client::{DELETED_AT_ONCE, ETag, Outcome},
     head::Head,
     heads::Known,
     key::{Kind, Token},
@@ -114,7 +114,7 @@ impl Run<'_> {
         // Nothing leads to these since an earlier prune, which was interrupted.
         self.shared.client.delete(OPERATION, &self.dead(&known.head)).await?;
         self.shared.write_bundles(OPERATION, &head.life, objects).await?;
-        let Some(written) = self.shared.write_head(OPERATION, Some(known), head).await? else { return Ok(false) };
+        let Outcome::Done(written) = self.shared.write_head(OPERATION, Some(known), head).await? else { return Ok(false) };
         self.removed.extend(self.dead(&written.head));
         if self.removed.len() >= DELETED_AT_ONCE {
             self.remove_objects().await?;
@@ -129,6 +129,7 @@ impl Run<'_> {
     }
 
     async fn whole_saga(&mut self, saga: &SagaId) -> Result<()> {
+        let mut life = None;
         loop {
             let known = self.shared.read_head(OPERATION, Kind::Saga, saga.as_str()).await?;
             let Some((known, head)) = known.as_ref().and_then(|known| Some((known, known.alive()?))) else {
@@ -137,6 +138,10 @@ impl Run<'_> {
                 }
                 return Ok(());
             };
+            // What was there is gone, and somebody has begun anew.
+            if *life.get_or_insert(head.life) != head.life {
+                return Ok(());
+            }
             let stats = head.stats();
             if !self.is_dry && !self.bury(known).await? {
                 continue;
@@ -169,8 +174,8 @@ impl Run<'_> {
 /// Replaces a head by a tombstone, then removes its bundles, then the tombstone; says whether nobody else was first.
 pub(crate) async fn bury(shared: &Arc<Shared>, operation: &'static str, known: &Known) -> Result<bool> {
     match shared.write_head(operation, Some(known), known.head.tombstone()).await? {
-        Some(tombstone) => bury_rest(shared, operation, &tombstone).await.map(|()| true),
-        None => Ok(false),
+        Outcome::Done(tombstone) => bury_rest(shared, operation, &tombstone).await.map(|()| true),
+        Outcome::Lost | Outcome::Unclear => Ok(false),
     }
 }
 

@@ -33,11 +33,15 @@ fn each_answer_has_its_kind_and_advice() {
 
 #[test]
 fn a_refused_condition_is_told_apart_from_other_refusals() {
-    for (status, code) in [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict"), (404, "NoSuchKey")] {
-        assert!(refused(status, code).is_condition(), "{status} {code}");
+    assert!(refused(412, "PreconditionFailed").is_condition());
+    for code in ["ConditionalRequestConflict", "OperationAborted", ""] {
+        let busy = refused(409, code);
+        assert!(busy.is_conflict() && !busy.is_condition() && !busy.is_ambiguous(), "{code}");
+        assert_eq!((busy.error("append", true).kind(), busy.error("append", true).retry_advice()), (ErrorKind::Unavailable, Retry::Safe));
     }
-    for (status, code) in [(404, "NoSuchBucket"), (409, "BucketNotEmpty"), (403, "AccessDenied"), (503, "SlowDown")] {
-        assert!(!refused(status, code).is_condition(), "{status} {code}");
+    for (status, code) in [(404, "NoSuchBucket"), (409, "BucketNotEmpty"), (403, "AccessDenied"), (503, "SlowDown"), (404, "NoSuchKey")] {
+        let other = refused(status, code);
+        assert!(!other.is_condition() && !other.is_conflict(), "{status} {code}");
     }
     assert!(refused(404, "NoSuchKey").is_missing() && !refused(404, "NoSuchBucket").is_missing());
 }

@@ -9,6 +9,7 @@ use replay_storage_s3::{S3, S3Builder};
 use uuid::Uuid;
 
 /// A bucket that nobody else uses. It ends with its server.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) key: String,
     pub(crate) secret: String,

@@ -1,16 +1,22 @@
 //! A proxy that counts requests and does to them what a test asks.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
 use parking_lot::Mutex;
+use replay_core::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 
 /// What is done to a request.
@@ -26,6 +32,10 @@ pub(crate) enum Act {
     NeverAnswer,
     /// It is answered with this status instead.
     Refuse(u16),
+    /// It goes through; its answer comes after so long.
+    Late(Duration),
+    /// It goes through; of its answer a hundredth comes in each of so long.
+    Trickle(Duration),
 }
 
 /// A request as the proxy saw it.
@@ -39,6 +49,14 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn is_conditional_delete(&self) -> bool {
+        self.method == "DELETE" && self.headers.contains_key("if-match")
+    }
+
+    pub(crate) fn is_get_of(&self, part: &str) -> bool {
+        self.method == "GET" && self.path.contains(part)
     }
 
     pub(crate) fn is_conditional_put(&self) -> bool {
@@ -109,7 +127,7 @@ impl Proxy {
     }
 }
 
-type Answer = Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>>;
+type Answer = Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
@@ -120,8 +138,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answer {
     state.seen.lock().push(seen);
     match act {
         Act::Lose => return Err("lost".into()),
-        Act::Refuse(status) => return Ok(Response::builder().status(status).body(Full::default())?),
-        Act::Forward | Act::LoseAnswer | Act::NeverAnswer => {}
+        Act::Refuse(status) => return Ok(Response::builder().status(status).body(Full::default().boxed_unsync())?),
+        _ => {}
     }
     let mut request = Request::builder().method(head.method).uri(format!("{}{path}", state.upstream));
     // The host is signed, so it stays what the client said.
@@ -130,8 +148,17 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answer {
     match act {
         Act::LoseAnswer => return Err("lost".into()),
         Act::NeverAnswer => std::future::pending::<()>().await,
+        Act::Late(pause) => SystemClock.sleep(pause).await,
         _ => {}
     }
     let (head, body) = answer.into_parts();
-    Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
+    let body = body.collect().await?.to_bytes();
+    let Act::Trickle(pause) = act else { return Ok(Response::from_parts(head, Full::new(body).boxed_unsync())) };
+    let step = body.len().div_ceil(100).max(1);
+    let pieces: Vec<Bytes> = (0..body.len()).step_by(step).map(|start| body.slice(start..body.len().min(start + step))).collect();
+    let pieces = stream::iter(pieces).then(move |piece| async move {
+        SystemClock.sleep(pause).await;
+        Ok(Frame::data(piece))
+    });
+    Ok(Response::from_parts(head, BodyExt::boxed_unsync(StreamBody::new(pieces.boxed()))))
 }

@@ -14,16 +14,23 @@ pub(crate) const SECOND: &str = "REPLAY_TEST_S3_MOTO_URL";
 
 /// A bucket behind a proxy.
 pub(crate) struct Behind {
+    /// The bucket by way of the proxy.
     pub(crate) place: Place,
     pub(crate) proxy: Proxy,
+    upstream: String,
 }
 
 impl Behind {
     pub(crate) async fn proxy(variable: &str) -> Self {
         let mut place = Place::create(variable).await;
         let proxy = Proxy::start(&place.endpoint).await;
-        place.endpoint.clone_from(&proxy.endpoint);
-        Self { place, proxy }
+        let upstream = std::mem::replace(&mut place.endpoint, proxy.endpoint.clone());
+        Self { place, proxy, upstream }
+    }
+
+    /// The bucket without the proxy.
+    pub(crate) fn place_itself(&self) -> Place {
+        Place { endpoint: self.upstream.clone(), ..self.place.clone() }
     }
 
     pub(crate) async fn open(&self) -> Store {
