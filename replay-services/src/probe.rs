@@ -22,6 +22,8 @@ pub(crate) enum Probe {
     Postgres,
     /// HTTP on its port: any answer.
     Http,
+    /// TLS on its port: plain text is answered by an alert.
+    Tls,
     /// An S3 server that accepts anonymous requests: when it has made the bucket.
     Bucket(&'static str),
 }
@@ -38,6 +40,7 @@ impl Probe {
             }),
             Self::Postgres => tcp(port).is_some_and(is_postgres),
             Self::Http => http(port, "GET", "/").is_some(),
+            Self::Tls => tcp(port).is_some_and(is_tls),
             Self::Bucket(name) => http(port, "PUT", &format!("/{name}")).is_some_and(|status| status == 200),
         }
     }
@@ -104,6 +107,12 @@ fn is_postgres(mut stream: TcpStream) -> bool {
     stream.write_all(&message).and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"R"
 }
 
+fn is_tls(mut stream: impl Read + Write) -> bool {
+    const ALERT: u8 = 21;
+    let mut answer = [0];
+    stream.write_all(b"plain text\r\n\r\n").and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == [ALERT]
+}
+
 /// The status of an HTTP request without a body to the server at `port`.
 pub(crate) fn http(port: u16, method: &str, path: &str) -> Option<u16> {
     let mut stream = tcp(port)?;
@@ -144,6 +153,12 @@ mod tests {
     fn postgres_is_ready_when_it_asks_for_a_password() {
         assert!(Probe::Postgres.is_ready(answering(b"R\0\0\0\x17"), Some(1)));
         assert!(!Probe::Postgres.is_ready(answering(b"E\0\0\0\x50SFATAL\0"), Some(1)), "the database system is starting up");
+    }
+
+    #[test]
+    fn a_tls_server_is_ready_when_it_refuses_plain_text() {
+        assert!(Probe::Tls.is_ready(answering(b"\x15\x03\x03\0\x02\x02\x0a"), Some(1)));
+        assert!(!Probe::Tls.is_ready(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Some(1)));
     }
 
     #[test]

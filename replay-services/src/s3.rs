@@ -9,6 +9,7 @@ use crate::moto;
 use crate::probe::Probe;
 use crate::process::Launch;
 use crate::server::Plan;
+use crate::tls;
 
 pub use crate::server::Server;
 
@@ -18,6 +19,7 @@ pub use crate::server::Server;
 pub struct Options {
     moto: bool,
     strip_conditions: bool,
+    tls: bool,
 }
 
 impl Options {
@@ -38,6 +40,12 @@ impl Options {
         self.strip_conditions = strip;
         self
     }
+
+    /// Speaks only TLS, with the certificate of [`tls::ca`].
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
 }
 
 /// The bucket that is there from the start.
@@ -51,13 +59,14 @@ pub const PROGRAM_VARIABLE: &str = "REPLAY_TEST_S3_SERVER";
 
 /// Starts an S3 server and waits until it answers.
 ///
-/// URL: `s3://ACCESS_KEY:SECRET_KEY@replay-test?endpoint=http://127.0.0.1:PORT&region=us-east-1&path_style=true`.
+/// URL: `s3://ACCESS_KEY:SECRET_KEY@replay-test?endpoint=http://127.0.0.1:PORT&region=us-east-1&path_style=true`; with TLS `https`
+/// and `ca`.
 ///
 /// # Errors
 /// If our own server has not been built, if moto cannot be installed, or if there is no answer within 30 s.
 pub fn start(options: Options) -> Result<Server> {
-    if options.moto && options.strip_conditions {
-        return Err(Error::new("only our own S3 server can ignore conditions; leave out moto(true)"));
+    if options.moto && (options.strip_conditions || options.tls) {
+        return Err(Error::new("only our own S3 server can ignore conditions or speak TLS; leave out moto(true)"));
     }
     if options.moto { start_moto() } else { start_own(options) }
 }
@@ -67,16 +76,26 @@ fn start_own(options: Options) -> Result<Server> {
     let folder = Folder::create("s3")?;
     let data = folder.path().join("data");
     fs::create_dir_all(data.join(BUCKET)).map_err(Error::of("cannot make the bucket"))?;
+    if options.tls {
+        tls::install(folder.path(), None)?;
+    }
     let plan = |folder: &Folder, ports: &[u16], index: usize| {
         let data = folder.path().join("data");
         let mut args = vec!["--dir".into(), data.clone().into(), "--port".into(), ports[index].to_string().into()];
+        if options.tls {
+            args.extend(["--tls-dir".into(), folder.path().into()]);
+        }
         args.extend(options.strip_conditions.then(|| "--strip-conditions".into()));
         let env = vec![("REPLAY_S3_ACCESS_KEY", ACCESS_KEY.to_owned()), ("REPLAY_S3_SECRET_KEY", SECRET_KEY.to_owned())];
         let log = folder.path().join("s3-server.log");
         let launch = Launch { program: program.clone(), args, env, dir: data, log, user: None, end: "TERM" };
-        Ok(Plan { launch, probe: Probe::Http })
+        Ok(Plan { launch, probe: if options.tls { Probe::Tls } else { Probe::Http } })
     };
-    Server::start(folder, "s3s-fs".to_owned(), 1, plan, |ports| url(ports[0]))
+    let ca = tls::ca()?;
+    Server::start(folder, "s3s-fs".to_owned(), 1, plan, |ports| {
+        let url = url(ports[0]);
+        if options.tls { format!("{}&ca={}", url.replace("http:", "https:"), tls::in_url(&ca)) } else { url }
+    })
 }
 
 fn start_moto() -> Result<Server> {

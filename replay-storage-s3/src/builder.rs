@@ -287,6 +287,11 @@ impl S3Builder {
             loader = loader.http_client(tls.tls_context(context).build_https());
         }
         let config = loader.load().await;
+        let is_plain = |url: &str| url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+        if self.ca.is_some() && config.endpoint_url().is_some_and(is_plain) {
+            return Err(Error::invalid(OPERATION, "`ca` is set, but the endpoint is plain http, where no certificate is checked")
+                .hint("write https:// in `endpoint`, or leave `ca` out"));
+        }
         let mut builder = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style);
         if config.region().is_none() {
             builder = builder.region(Region::from_static("us-east-1"));

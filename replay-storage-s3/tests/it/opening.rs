@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use replay_conformance::records::Chain;
 use replay_core::{Error, ErrorKind, Retry, storage::StoreUrl};
 use replay_services::s3;
 use replay_storage_s3::{Encryption, S3};
@@ -9,7 +10,7 @@ use replay_storage_s3::{Encryption, S3};
 use crate::{
     place::Place,
     proxy::{Act, Proxy},
-    support::{Behind, FIRST},
+    support::{Behind, FIRST, append, history},
 };
 
 /// The error, which says what to check and shows no secret.
@@ -72,6 +73,37 @@ async fn a_server_that_speaks_no_tls_is_told_apart() {
     place.endpoint = place.endpoint.replace("http://", "https://");
     let error = refused(place.builder(), ErrorKind::Unavailable).await;
     assert!(error.detail().is_some_and(|detail| detail.contains("TLS")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_trusted_by_the_certificate_that_the_url_names_and_by_no_other() {
+    let server = tokio::task::spawn_blocking(|| s3::start(s3::Options::default().tls(true))).await;
+    let server = server.expect("it starts").expect("it starts");
+    assert!(server.url().contains("endpoint=https://") && server.url().contains("&ca="), "{}", server.url());
+    let open = |url: &str| S3::open_url(StoreUrl::parse(url).expect("a URL"));
+    let store = open(server.url()).await.expect("it opens").into_store();
+    let mut chain = Chain::new("order_1");
+    append(&store, chain.take(3)).await;
+    assert_eq!(history(&store, &chain).await.len(), 3);
+
+    let (without, _) = server.url().split_once("&ca=").expect("it names a file");
+    let other = replay_services::tls::other_ca().expect("the file is there");
+    for url in [without.to_owned(), format!("{without}&ca={}", other.display())] {
+        let error = open(&url).await.expect_err("the certificate is not trusted");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.detail().is_some_and(|detail| detail.contains("TLS")), "{error:?}");
+        assert!(error.advice().is_some_and(|advice| advice.contains("`ca`")), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_for_a_server_that_shows_none_are_refused() {
+    let place = Place::create(FIRST).await;
+    let file = replay_services::tls::ca().expect("the file is there");
+    let error = refused(place.builder().ca(&file), ErrorKind::Invalid).await;
+    assert!(error.detail().is_some_and(|detail| detail.contains("`ca`")), "{error:?}");
+    refused(place.builder().endpoint(place.endpoint.replace("http", "HTTP")).ca(&file), ErrorKind::Invalid).await;
+    assert_eq!(place.keys("").await, [""; 0], "nothing was sent");
 }
 
 #[tokio::test]

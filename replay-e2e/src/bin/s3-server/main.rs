@@ -1,4 +1,4 @@
-//! An S3 server for tests: s3s-fs with conditions that hold, on plain http and one port of the loopback interface.
+//! An S3 server for tests: s3s-fs with conditions that hold, on one port of the loopback interface, over plain http or TLS.
 //!
 //! s3s-fs checks a condition and writes in two acts, so that two requests at once may both win. Here whatever may write has the server
 //! to itself, once its body has arrived in full; a client that goes away in the middle of a body leaves nothing behind.
@@ -6,12 +6,23 @@
 //! Keys come from the environment (`REPLAY_S3_ACCESS_KEY`, `REPLAY_S3_SECRET_KEY`), where other users of the machine cannot read them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it says when it is ready, and why it ended")]
 
-use std::{env, error::Error, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use hyper::{Method, Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
+};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use s3s::{
     Body, HttpError, HttpResponse, S3Request, S3Result,
@@ -22,13 +33,18 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
-use tokio::{net::TcpListener, sync::RwLock};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::RwLock,
+};
+use tokio_rustls::TlsAcceptor;
 
 mod tagged;
 
 use tagged::Tagged;
 
-const USAGE: &str = "usage: s3-server --dir DIR --port PORT [--strip-conditions]";
+const USAGE: &str = "usage: s3-server --dir DIR --port PORT [--tls-dir DIR] [--strip-conditions]";
 /// More than any test sends.
 const MAX_BODY_BYTES: usize = 256 << 20;
 
@@ -36,22 +52,25 @@ struct Arguments {
     /// Each folder in it is a bucket.
     dir: PathBuf,
     port: u16,
+    /// Holds `server.crt` and `server.key`, if TLS is to be spoken.
+    tls_dir: Option<PathBuf>,
     /// Behave like a server that ignores the `If-*` headers.
     strip_conditions: bool,
 }
 
 impl Arguments {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut dir, mut port, mut strip_conditions) = (None, None, false);
+        let (mut dir, mut port, mut tls_dir, mut strip_conditions) = (None, None, None, false);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--dir" => dir = args.next().map(PathBuf::from),
                 "--port" => port = args.next().and_then(|port| port.parse().ok()),
+                "--tls-dir" => tls_dir = Some(PathBuf::from(args.next().ok_or(USAGE)?)),
                 "--strip-conditions" => strip_conditions = true,
                 _ => return Err(format!("unknown argument {arg}; {USAGE}")),
             }
         }
-        Ok(Self { dir: dir.ok_or(USAGE)?, port: port.ok_or(USAGE)?, strip_conditions })
+        Ok(Self { dir: dir.ok_or(USAGE)?, port: port.ok_or(USAGE)?, tls_dir, strip_conditions })
     }
 }
 
@@ -73,18 +92,32 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     builder.set_auth(SimpleAuth::from_single(key("REPLAY_S3_ACCESS_KEY")?, key("REPLAY_S3_SECRET_KEY")?));
     builder.set_access(Access { dir: arguments.dir, strip_conditions: arguments.strip_conditions });
     let server = Server { service: builder.build(), turn: Arc::default() };
+    let tls = arguments.tls_dir.as_deref().map(acceptor).transpose()?;
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     println!("ready on port {}", listener.local_addr()?.port());
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let server = server.clone();
+        let (server, tls) = (server.clone(), tls.clone());
         tokio::spawn(async move {
-            let answer = service_fn(move |request| server.clone().answer(request));
-            // A client that hangs up is no matter of the server's.
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+            match tls {
+                Some(tls) => {
+                    // A client that does not trust the certificate is no matter of the server's.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        server.converse(stream).await;
+                    }
+                }
+                None => server.converse(stream).await,
+            }
         });
     }
+}
+
+fn acceptor(dir: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
+    let certificates = CertificateDer::pem_file_iter(dir.join("server.crt"))?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(dir.join("server.key"))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions()?;
+    Ok(TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(certificates, key)?)))
 }
 
 #[derive(Clone)]
@@ -95,6 +128,12 @@ struct Server {
 }
 
 impl Server {
+    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let answer = service_fn(move |request| self.clone().answer(request));
+        // A client that hangs up is no matter of the server's.
+        let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+    }
+
     async fn answer(self, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
         let mut request = request.map(Body::from);
         if matches!(*request.method(), Method::GET | Method::HEAD) {
