@@ -1,9 +1,10 @@
 //! How many requests each call makes; the crate page states them.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use replay_conformance::records::{Chain, after, outline_of, saga};
 use replay_core::{
-    Digest, SagaStatus,
+    Digest, SagaStatus, Store,
     storage::{At, If, PruneRequest, PruneScope, SagaQuery},
 };
 
@@ -119,17 +120,121 @@ async fn a_thousand_heads_are_listed_with_five_at_most() {
 }
 
 #[tokio::test]
-async fn removing_a_saga_takes_no_request_for_each_record() {
-    let behind = Behind::proxy(SECOND).await;
+async fn a_state_before_a_step_and_a_large_newest_one_take_what_the_page_says() {
+    let behind = Behind::proxy(FIRST).await;
+    let store = behind.open().await;
+    let names: Vec<String> = (0..300).map(|n| format!("{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut chain = Chain::new("order_1").with_outline(outline_of("o", "1", &names));
+    // Each fills a bundle, so that a bundle of references comes about.
+    for _ in 0..300 {
+        append(&store, [chain.with_context(vec![b'x'; 66_000])]).await;
+    }
+    for (step, most) in [("10", 3), ("290", 2), ("299", 2)] {
+        let cold = behind.open().await;
+        let (count, found) = behind.count(cold.snapshots().load(chain.saga_id(), At::BeforeStep(step.into()))).await;
+        assert!(found.expect("a load").is_some_and(|record| record.next_steps().contains(step)), "{step}");
+        assert_eq!(count, most, "{step}");
+    }
+    let cold = behind.open().await;
+    assert_eq!(behind.count(cold.snapshots().load(chain.saga_id(), At::Latest)).await.0, 2);
+}
+
+#[tokio::test]
+async fn a_history_and_a_log_take_one_and_one_for_each_bundle() {
+    let behind = Behind::proxy(FIRST).await;
     let store = behind.open().await;
     let mut chain = Chain::new("order_1");
-    for _ in 0..10 {
-        append(&store, (0..10).map(|_| chain.with_context(vec![b'x'; 10_000]))).await;
+    for record in chain.take(300) {
+        append(&store, [record]).await;
     }
-    let request = PruneRequest::new(PruneScope::Saga(saga("order_1")));
-    let (count, report) = behind.count(store.snapshots().prune(request)).await;
-    assert_eq!(report.expect("a prune").records, 100);
-    assert!(count <= 8, "{count} requests");
+    let cold = behind.open().await;
+    let (count, shown) = behind.count(history(&cold, &chain)).await;
+    assert_eq!((count, shown.len()), (3, 300));
+    let logs = store.logs().expect("logs");
+    for n in 0..300 {
+        let (count, len) = behind.count(logs.append_log("s", n, vec![Bytes::from_static(b"entry")])).await;
+        assert!(len.expect("an append") == n + 1 && count <= 2, "{count} requests for entry {n}");
+    }
+    let cold = behind.open().await;
+    let (count, shown) = behind.count(cold.logs().expect("logs").read_log("s", 0, u64::MAX).try_collect::<Vec<_>>()).await;
+    assert_eq!((count, shown.expect("a reading").len()), (3, 300));
+    assert_eq!(behind.count(cold.logs().expect("logs").streams("").try_collect::<Vec<_>>()).await.0, 1, "it has read that head");
+}
+
+/// Ten bundles, and a record in the head.
+async fn bundled(store: &Store, id: &str) {
+    let mut chain = Chain::new(id);
+    for _ in 0..10 {
+        append(store, (0..10).map(|_| chain.with_context(vec![b'x'; 10_000]))).await;
+    }
+}
+
+/// What the first conditional removal of a handle takes more: whether the server honours the condition is tried.
+const TRIED: usize = 3;
+
+#[tokio::test]
+async fn deleting_a_saga_takes_four_and_one_for_its_objects() {
+    for variable in [FIRST, SECOND] {
+        let behind = Behind::proxy(variable).await;
+        let store = behind.open().await;
+        for (id, expected) in [("order_1", TRIED + 5), ("order_2", 5)] {
+            bundled(&store, id).await;
+            let (count, report) = behind.count(store.snapshots().prune(PruneRequest::new(PruneScope::Saga(saga(id))))).await;
+            assert_eq!((count, report.expect("a prune").records), (expected, 100), "{variable}");
+        }
+        let logs = store.logs().expect("logs");
+        logs.append_log("s", 0, vec![Bytes::from_static(b"entry")]).await.expect("an append");
+        let (count, is_deleted) = behind.count(logs.delete_log("s")).await;
+        assert_eq!((count, is_deleted.expect("a delete")), (4, true), "{variable}");
+        append(&store, Chain::new("order_3").take(3)).await;
+        let (count, report) = behind.count(store.snapshots().prune(PruneRequest::new(PruneScope::Saga(saga("order_3"))))).await;
+        assert_eq!((count, report.expect("a prune").records), (4, 3), "{variable}");
+    }
+}
+
+#[tokio::test]
+async fn pruning_a_saga_takes_two_and_two_for_each_bundle_that_is_split_and_one_for_what_goes() {
+    let behind = Behind::proxy(SECOND).await;
+    let store = behind.open().await;
+    bundled(&store, "order_1").await;
+    // The newest stays in the head: keeping 21 splits no bundle, keeping 15 splits one.
+    for (keep, records, expected) in [(21, 79, 3), (15, 6, 2 + 2 + 1 + 1), (15, 0, 2 + 1), (15, 0, 1)] {
+        let scope = PruneScope::KeepNewest { saga_id: Some(saga("order_1")), keep };
+        let (count, report) = behind.count(store.snapshots().prune(PruneRequest::new(scope))).await;
+        assert_eq!((report.expect("a prune").records, count), (records, expected), "keeping {keep}");
+    }
+    let listed = behind.place.keys("/b/").await;
+    assert_eq!(listed.len(), 2, "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_scan_of_cells_takes_one_and_one_for_each_that_is_not_known() {
+    let behind = Behind::proxy(FIRST).await;
+    let store = behind.open().await;
+    let cells = store.cells().expect("cells");
+    for n in 0..7 {
+        cells.put_cell(&format!("k{n}"), Bytes::from_static(b"v"), If::Absent, None).await.expect("a claim");
+    }
+    let cold = behind.open().await;
+    for (store, expected) in [(&store, 1), (&cold, 1 + 7), (&cold, 1)] {
+        let (count, found) = behind.count(store.cells().expect("cells").scan_cells("k").try_collect::<Vec<_>>()).await;
+        assert_eq!((count, found.expect("a scan").len()), (expected, 7));
+    }
+}
+
+#[tokio::test]
+async fn deleting_a_cell_takes_two() {
+    for variable in [FIRST, SECOND] {
+        let behind = Behind::proxy(variable).await;
+        let store = behind.open().await;
+        let cells = store.cells().expect("cells");
+        for (key, expected) in [("a", TRIED + 2), ("b", 2)] {
+            cells.put_cell(key, Bytes::from_static(b"v"), If::Absent, None).await.expect("a claim");
+            let (count, is_deleted) = behind.count(cells.delete_cell(key, If::Any)).await;
+            assert_eq!((count, is_deleted.expect("a delete")), (expected, true), "{variable}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -143,6 +248,8 @@ async fn cells_logs_and_blobs_take_what_the_page_says() {
     let (count, _) = behind.count(cells.put_cell("k", value(), If::Version(version.expect("a put")), None)).await;
     assert_eq!(count, 1, "a renewal by the handle that holds it");
     assert_eq!(behind.count(cells.get_cell("k")).await.0, 1);
+    let cold = behind.open().await;
+    assert_eq!(behind.count(cold.cells().expect("cells").put_cell("k", value(), If::Any, None)).await.0, 2, "another's cell");
     assert_eq!(behind.count(logs.append_log("s", 0, vec![value()])).await.0, 1);
     assert_eq!(behind.count(logs.append_log("s", 1, vec![value()])).await.0, 1);
     assert_eq!(behind.count(blobs.put_blob(value())).await.0, 1);
