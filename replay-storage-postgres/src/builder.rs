@@ -302,6 +302,14 @@ impl PostgresBuilder {
 
 /// What a URL without its options says to the driver.
 fn driver_options(rest: &str) -> Result<PgConnectOptions> {
+    let server = rest.trim_start_matches('/');
+    if let Some(end) = server.find(['/', '#'])
+        && server.rfind('@').is_some_and(|at| at > end)
+    {
+        // Else a part of the password would be taken for the port or the database, which are shown.
+        return Err(Error::invalid(OPERATION, "it has a `/` or `#` before an `@`")
+            .hint("write `/` as %2F and `#` as %23 in a user or a password, and `@` as %40 in a database's name"));
+    }
     let parse =
         |text: String| PgConnectOptions::from_str(&text).map_err(|failure| Failure::Connect(failure).into_error(OPERATION, Access::Read));
     let options = parse(format!("postgres:{rest}"))?;

@@ -24,8 +24,11 @@ fn a_url_names_server_database_and_options() {
 fn a_password_is_never_shown() {
     let builder = parse("postgres://me:hunter2@localhost/orders").unwrap();
     assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
-    let error = parse("postgres://me:hunter2@local host:x/orders").unwrap_err();
-    assert!(!format!("{error} {error:?} {:?}", error.advice()).contains("hunter2"), "{error:?}");
+    for password in ["hunter2@local host:x", "hunter2/@", "5/hunter2@", "5#hunter2@", "5?hunter2@", "5?x=hunter2@", "@5/hunter2@"] {
+        let error = parse(&format!("postgres://me:{password}host/orders")).unwrap_err();
+        assert!(!format!("{error} {error:?} {:?}", error.advice()).contains("hunter2"), "{error:?}");
+        assert!(error.advice().is_some(), "{error:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use replay_conformance::records::{Chain, history, saga};
 use replay_core::{
     ErrorKind, Retry,
-    storage::{At, CellStorage, If, LogStorage, SnapshotStorage},
+    storage::{At, CellStorage, If, LogStorage, PruneRequest, PruneScope, SnapshotStorage},
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -139,6 +139,23 @@ async fn log_entries_that_cannot_be_looked_for_after_their_answer_was_lost_are_u
     assert_eq!((error.kind(), error.retry_advice()), (ErrorKind::Unavailable, Retry::Ambiguous), "{error:?}");
     proxy.set(Mode::Pass);
     assert_eq!(store.append_log("s", 2, entry()).await.unwrap(), 3, "it was stored, and that is recognised");
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_said_to_be_though_its_rows_cannot_be_swept() {
+    let (schema, proxy) = (Schema::new(), Proxy::start().await);
+    let store = schema.at(&proxy.url()).open().await.unwrap();
+    store.append(history("a", 3)).await.unwrap();
+    store.append_log("s", 0, vec![Bytes::from_static(b"x")]).await.unwrap();
+    proxy.set(Mode::CutAsking("SELECT kind, number FROM"));
+    assert!(store.delete_log("s").await.unwrap());
+    proxy.set(Mode::Pass);
+    assert!(!store.delete_log("s").await.unwrap());
+    let all = || PruneRequest::new(PruneScope::Expired { now: chrono::DateTime::<chrono::Utc>::MIN_UTC });
+    store.prune(all()).await.unwrap();
+    let mut admin = admin().await;
+    let rows = format!("SELECT count(*) FROM {}.log_entries", schema.0);
+    assert_eq!(value::<i64>(&mut admin, rows).await, 0, "the next prune sweeps them");
 }
 
 /// Waits until the server has no session that asked for something in this schema.
