@@ -12,7 +12,7 @@ use crate::{
     keys::{Kind, Shard},
     positions::{self, Position},
     row,
-    script::{APPEND, HEADERS},
+    script::{APPEND, APPEND_NEXT, HEADERS},
     store::{MAX_RECORD_BYTES, Shared},
     value,
 };
@@ -21,6 +21,9 @@ const OPERATION: &str = "append";
 
 /// So often an append is tried again that lost to somebody else who then was gone.
 const ATTEMPTS: usize = 16;
+
+/// More records than this are not given to a command of a script at a time; each has up to 17 fields.
+const MOST_GOING_ON: usize = 64;
 
 /// So many records in a row may be missing from what pruning left of a history: each keeps its position.
 const LARGEST_HOLE: u64 = 1 << 20;
@@ -93,21 +96,33 @@ fn check_size(record: &SnapshotRecord) -> Result<()> {
     Ok(())
 }
 
+/// Which script appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The one that changes nothing but the newest record.
+    GoesOn,
+    /// The one that changes whatever has to change, and is given the definition or not.
+    Whole { definition: bool },
+}
+
 /// Appends a chain of records that begins where the first one says.
 async fn run(shared: &Shared, records: &[&SnapshotRecord]) -> Result<Found> {
     let is_first = records.first().is_some_and(|record| record.predecessor().is_none());
+    let ends = records.last().is_some_and(|record| record.status.is_terminal());
     keep_older_definitions(shared, records).await?;
-    let cmd = command(shared, records, is_first)?;
-    let mut answer = shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?;
-    if let Value::Int(2) = answer {
-        let cmd = command(shared, records, true)?;
-        answer = shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?;
-    }
-    match answer {
-        Value::Int(1) => Ok(Found::Done),
-        Value::Nil => Ok(Found::Head(None)),
-        Value::BulkString(head) => Head::from_bytes(&head).map(|head| Found::Head(Some(head))).ok_or_else(|| unexpected(OPERATION)),
-        _ => Err(unexpected(OPERATION)),
+    let whole = Form::Whole { definition: is_first };
+    let mut form = if is_first || ends || records.len() > MOST_GOING_ON { whole } else { Form::GoesOn };
+    loop {
+        let cmd = command(shared, records, form)?;
+        form = match (shared.link().call(OPERATION, Effect::Repeatable, &cmd).await?, form) {
+            (Value::Int(1), _) => return Ok(Found::Done),
+            (Value::Nil, _) => return Ok(Found::Head(None)),
+            (Value::BulkString(head), _) => {
+                return Head::from_bytes(&head).map(|head| Found::Head(Some(head))).ok_or_else(|| unexpected(OPERATION));
+            }
+            (Value::Int(2), Form::GoesOn | Form::Whole { definition: false }) => Form::Whole { definition: true },
+            _ => return Err(unexpected(OPERATION)),
+        };
     }
 }
 
@@ -129,18 +144,13 @@ async fn keep_older_definitions(shared: &Shared, records: &[&SnapshotRecord]) ->
     Ok(())
 }
 
-fn command(shared: &Shared, records: &[&SnapshotRecord], with_definition: bool) -> Result<Cmd> {
+fn command(shared: &Shared, records: &[&SnapshotRecord], form: Form) -> Result<Cmd> {
     let (Some(first), Some(newest)) = (records.first(), records.last()) else { return Err(unexpected(OPERATION)) };
     let (keys, id) = (shared.keys(), newest.saga_id.as_str());
     let shard = Shard::of(id.as_bytes());
-    let names = [
-        keys.key(Kind::Saga, shard, id.as_bytes()),
-        keys.key(Kind::Positions, shard, id.as_bytes()),
-        keys.of_shard(Kind::Index, shard),
-        keys.of_shard(Kind::Definitions, shard),
-    ];
+    let names = [keys.key(Kind::Saga, shard, id.as_bytes()), keys.key(Kind::Positions, shard, id.as_bytes())];
     let bytes: u64 = records.iter().map(|record| record.stored_len() + 96).sum();
-    let mut cmd = APPEND.call(&names, usize::try_from(bytes).unwrap_or(0) + 512);
+    let bytes = usize::try_from(bytes).unwrap_or(0) + 512;
     let (mut positions, mut pairs) = (Vec::with_capacity(records.len() * positions::LEN), Vec::with_capacity(records.len() * 2));
     for record in records {
         let (position, fields) = Position::of(record);
@@ -158,14 +168,22 @@ fn command(shared: &Shared, records: &[&SnapshotRecord], with_definition: bool) 
     }
     // The one before has the facets that the newest has, unless they change.
     let (sequence, digest) = first.predecessor().unwrap_or((0, Digest::ZERO));
-    cmd.arg(&head::fixed(sequence, &digest, newest)[..])
-        .arg(&head::fixed(newest.sequence, &newest.digest(), newest)[..])
-        .arg(positions)
-        .arg(id)
-        .arg(newest.origin.as_ref().map_or_else(Vec::new, |origin| head::origin_entry(&origin.saga_id)))
-        .arg(if with_definition { &newest.outline.as_bytes()[..] } else { b"" })
-        .arg(expiry(shared, newest))
-        .arg(if first.predecessor().is_none() { new_saga(first) } else { Vec::new() });
+    let (old, new) = (head::fixed(sequence, &digest, newest), head::fixed(newest.sequence, &newest.digest(), newest));
+    let mut cmd = match form {
+        Form::GoesOn => APPEND_NEXT.call(&names, bytes),
+        Form::Whole { .. } => {
+            let [saga, places] = names;
+            APPEND.call(&[saga, places, keys.of_shard(Kind::Index, shard), keys.of_shard(Kind::Definitions, shard)], bytes)
+        }
+    };
+    cmd.arg(&old[..]).arg(&new[..]).arg(positions);
+    if let Form::Whole { definition } = form {
+        cmd.arg(id)
+            .arg(newest.origin.as_ref().map_or_else(Vec::new, |origin| head::origin_entry(&origin.saga_id)))
+            .arg(if definition { &newest.outline.as_bytes()[..] } else { b"" })
+            .arg(expiry(shared, newest))
+            .arg(if first.predecessor().is_none() { new_saga(first) } else { Vec::new() });
+    }
     for (field, value) in &pairs {
         cmd.arg(field).arg(value);
     }

@@ -30,6 +30,9 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
+/// What waits to be sent goes out in writes of about so many bytes.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// Where the server is, and how connections to it are made.
 pub(crate) enum Target {
     Single(Box<Client>),
@@ -219,7 +222,8 @@ async fn connect(target: Arc<Target>, timeouts: Timeouts, replicas: Option<Repli
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeouts.connect))
         .set_response_timeout(Some(timeouts.response))
-        .set_pipeline_buffer_size(1024);
+        .set_pipeline_buffer_size(1024)
+        .set_write_backpressure_boundary(WRITE_BYTES);
     let work = async {
         let client = match &*target {
             Target::Single(client) => (**client).clone(),

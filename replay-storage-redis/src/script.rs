@@ -23,6 +23,7 @@ macro_rules! scripts {
 scripts! {
     APPEND = "append";
     APPEND_LOG = "append_log";
+    APPEND_NEXT = "append_next";
     BEFORE = "before";
     DELETE_CELL = "delete_cell";
     DELETE_LOG = "delete_log";

@@ -1,4 +1,4 @@
--- Appends records to one saga, if its newest record is the one that they follow.
+-- Appends records to one saga, if its newest record is the one that they follow, and changes all that changes with them.
 -- KEYS: saga, positions, index, definitions.
 -- ARGV: 1 the first 65 bytes of the head that is expected, with what changes seldom already as it shall be; 2 these bytes as they
 -- become; 3 positions; 4 the id; 5 what an origin is indexed under; 6 the definition; 7 'now ttl grace' for a saga that has ended,
@@ -7,11 +7,6 @@
 -- Gives 1: done; 2: the definition is wanted; the head: it is another one; nothing: there is none.
 local saga, call, sub = KEYS[1], redis.call, string.sub
 local head = call('HGET', saga, 'h')
-if head and ARGV[7] == '' and sub(head, 1, 65) == ARGV[1] and #ARGV < 4000 then
-  call('HSET', saga, 'h', ARGV[2] .. sub(head, 66), unpack(ARGV, 9))
-  call('APPEND', KEYS[2], ARGV[3])
-  return 1
-end
 local new, rest = ARGV[2], sub(ARGV[8], 1, 16)
 if head then
   if sub(head, 1, 40) ~= sub(ARGV[1], 1, 40) then return head end
@@ -34,14 +29,19 @@ end
 if ARGV[5] ~= '' and (not head or sub(head, 42, 49) ~= sub(new, 42, 49)) then
   call('ZADD', KEYS[3], 0, ARGV[5] .. place, 0, 'r' .. place .. '\0' .. ARGV[5])
 end
-call('HSET', saga, 'h', new .. rest)
-for at = 9, #ARGV, 4000 do
+-- A call takes no more arguments than Lua's stack has room for.
+call('HSET', saga, 'h', new .. rest, unpack(ARGV, 9, math.min(4008, #ARGV)))
+for at = 4009, #ARGV, 4000 do
   call('HSET', saga, unpack(ARGV, at, math.min(at + 3999, #ARGV)))
 end
 if head then
   call('APPEND', KEYS[2], ARGV[3])
-  call('PERSIST', saga)
-  call('PERSIST', KEYS[2])
+  -- Only one that had ended may be about to go by itself.
+  local was = string.byte(head, 41)
+  if was == 2 or was == 4 or was == 5 then
+    call('PERSIST', saga)
+    call('PERSIST', KEYS[2])
+  end
 else
   call('SET', KEYS[2], sub(ARGV[8], 17, 24) .. ARGV[3])
 end

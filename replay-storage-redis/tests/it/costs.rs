@@ -1,7 +1,10 @@
 //! The commands of a call, as the README's table says.
 
 use replay_conformance::records::{self, Chain};
-use replay_core::storage::{At, PruneRequest, PruneScope};
+use replay_core::{
+    SagaStatus,
+    storage::{At, PruneRequest, PruneScope},
+};
 use replay_services::redis::Options;
 
 use crate::{
@@ -25,6 +28,12 @@ async fn calls_take_as_many_round_trips_as_the_page_says() {
         append(&store, &chain.next_record()).await.expect("an append");
         append(&store, &chain.next_record()).await.expect("an append");
         took("two appends");
+        append(&store, &chain.with(|meta| meta.status = SagaStatus::Compensating)).await.expect("an append");
+        took("another status");
+        append(&store, &chain.with(|meta| meta.status = SagaStatus::Compensating)).await.expect("an append");
+        took("the same status");
+        append(&store, &chain.end(SagaStatus::RolledBack)).await.expect("an append");
+        took("the end");
         store.snapshots().load(&saga, At::Latest).await.expect("a load").expect("it is there");
         took("a load");
         store.snapshots().prune(PruneRequest::new(PruneScope::KeepNewest { saga_id: Some(saga.clone()), keep: 1 })).await.expect("a prune");
@@ -44,6 +53,9 @@ async fn calls_take_as_many_round_trips_as_the_page_says() {
         calls,
         [
             ("two appends", 2),
+            ("another status", 2),
+            ("the same status", 1),
+            ("the end", 1),
             ("a load", 1),
             ("pruning records", 2),
             ("pruning a saga", 2),

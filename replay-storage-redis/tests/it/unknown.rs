@@ -2,7 +2,7 @@
 
 use replay_conformance::records::Chain;
 use replay_core::{
-    ErrorKind, Retry,
+    ErrorKind, Retry, Store,
     storage::{If, SagaQuery},
 };
 use replay_services::redis::Options;
@@ -13,6 +13,15 @@ use crate::{
     proxy::{Act, Proxy},
     support::{Admin, append, kind, open, sequences, start, with},
 };
+
+/// A saga that goes on, and so has brought the scripts to the server.
+async fn begun(store: &Store, id: &str) -> Chain {
+    let mut chain = Chain::new(id);
+    for _ in 0..2 {
+        append(store, &chain.next_record()).await.expect("an append");
+    }
+    chain
+}
 
 #[tokio::test]
 async fn a_refusal_of_the_second_attempt_says_nothing_of_the_first() {
@@ -30,8 +39,7 @@ async fn a_refusal_of_the_second_attempt_says_nothing_of_the_first() {
         let proxy = Proxy::before(&server);
         let store = open(&with(&proxy.url(), "retry_ms=40")).await;
         let id = format!("s{n}");
-        let mut chain = Chain::new(&id);
-        append(&store, &chain.next_record()).await.expect("an append");
+        let mut chain = begun(&store, &id).await;
         let mut was_lost = false;
         proxy.rule(move |name| match name {
             "EVALSHA" if !std::mem::replace(&mut was_lost, true) => Act::Lose,
@@ -43,7 +51,7 @@ async fn a_refusal_of_the_second_attempt_says_nothing_of_the_first() {
         assert_eq!(error.retry_advice(), Retry::Ambiguous, "{refusal}: {error:?}");
         proxy.rule(|_| Act::Pass);
         append(&store, &record).await.expect("the same append, made again");
-        assert_eq!(sequences(&store, &id).await, [1, 2]);
+        assert_eq!(sequences(&store, &id).await, [1, 2, 3]);
     }
 }
 
@@ -52,8 +60,7 @@ async fn who_cannot_look_whether_it_is_stored_does_not_know() {
     let server = start(Options::default());
     let proxy = Proxy::before(&server);
     let store = open(&with(&proxy.url(), "retry_ms=40")).await;
-    let mut chain = Chain::new("a");
-    append(&store, &chain.next_record()).await.expect("an append");
+    let mut chain = begun(&store, "a").await;
     let mut calls = 0;
     proxy.rule(move |name| {
         calls += usize::from(name == "EVALSHA");
@@ -68,7 +75,7 @@ async fn who_cannot_look_whether_it_is_stored_does_not_know() {
     assert_eq!(error.retry_advice(), Retry::Ambiguous, "{error:?}");
     proxy.rule(|_| Act::Pass);
     append(&store, &record).await.expect("the same append, made again");
-    assert_eq!(sequences(&store, "a").await, [1, 2]);
+    assert_eq!(sequences(&store, "a").await, [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -76,8 +83,7 @@ async fn of_several_sagas_the_one_whose_outcome_is_open_decides() {
     let server = start(Options::default());
     let proxy = Proxy::before(&server);
     let store = open(&proxy.url()).await;
-    let (mut a, mut b) = (Chain::new("a"), Chain::new("b"));
-    store.snapshots().append(vec![a.next_record(), b.next_record()]).await.expect("an append");
+    let (mut a, mut b) = (begun(&store, "a").await, begun(&store, "b").await);
     let mut calls = 0;
     proxy.rule(move |name| {
         calls += usize::from(name == "EVALSHA");
@@ -93,7 +99,7 @@ async fn of_several_sagas_the_one_whose_outcome_is_open_decides() {
     proxy.rule(|_| Act::Pass);
     store.snapshots().append(records).await.expect("the same append, made again");
     let sagas: Vec<_> = store.snapshots().sagas(SagaQuery::default()).try_collect().await.expect("a listing");
-    assert!(sagas.len() == 2 && sagas.iter().all(|saga| saga.sequence == 2), "{sagas:?}");
+    assert!(sagas.len() == 2 && sagas.iter().all(|saga| saga.sequence == 3), "{sagas:?}");
 }
 
 #[tokio::test]
