@@ -13,13 +13,13 @@ use crate::{
     error::during,
     frames::JOIN,
     head::{NEWEST, missing_newest},
-    row::{HEADER, RECORD, RecordRow, SEVERAL, step_key},
+    row::{HEADER, LastFrame, RECORD, RecordRow, SEVERAL, step_key},
     store::Shared,
 };
 
 /// A page of a listing ends with this many records, or with this many bytes.
 const PAGE_ROWS: usize = 128;
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: u64 = 1 << 20;
 
 /// The record of `saga` at a position.
 pub(crate) fn load(shared: &Shared, connection: &Connection, saga: &SagaId, at: &At) -> Result<Option<SnapshotRecord>> {
@@ -187,7 +187,6 @@ fn page(
     };
     // The context stands last in a row, so one that is not asked for is not read.
     let (columns, join) = if query.payloads { (RECORD, JOIN) } else { (HEADER, "") };
-    let read = if query.payloads { RecordRow::read } else { RecordRow::read_header };
     let sql = format!(
         "SELECT {columns} FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {join}
          WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence BETWEEN :first AND :last
@@ -205,12 +204,17 @@ fn page(
             ":until": query.created.until.map_or(i64::MAX, ceil_micros),
         })
         .map_err(failed)?;
-    let (mut records, mut bytes, mut frame) = (Vec::new(), 0, None);
+    let (mut records, mut bytes, mut frame): (Vec<SnapshotRecord>, _, LastFrame) = (Vec::new(), 0, None);
     while records.len() < wanted && bytes < PAGE_BYTES {
         let Some(row) = rows.next().map_err(failed)? else { return Ok((records, true)) };
-        let row = read(row, 0).map_err(failed)?;
-        bytes += row.len();
-        records.push(shared.record_after(connection, query.saga_id.as_str(), row, &mut frame)?);
+        let row = if query.payloads {
+            RecordRow::read_after(row, 0, frame.as_ref().map(|(number, _)| *number))
+        } else {
+            RecordRow::read_header(row, 0)
+        };
+        let record = shared.record_after(connection, query.saga_id.as_str(), row.map_err(failed)?, &mut frame)?;
+        bytes += record.held_len(records.last());
+        records.push(record);
     }
     Ok((records, false))
 }

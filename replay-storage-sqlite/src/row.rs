@@ -56,14 +56,20 @@ pub(crate) struct RecordRow {
     header: Bytes,
     /// None where it was not asked for.
     context: Option<Bytes>,
-    /// The frame's number, and the frame if it is there.
+    /// The frame's number, and the frame if it is there and was asked for.
     frame: Option<(i64, Option<FrameRow>)>,
 }
 
 impl RecordRow {
     /// Reads the columns [`RECORD`], the first of which is column `at`.
     pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        Self::read_after(row, at, None)
+    }
+
+    /// As [`read`](Self::read), without the parts of the frame if that is the one which is `known`.
+    pub(crate) fn read_after(row: &Row<'_>, at: usize, known: Option<i64>) -> rusqlite::Result<Self> {
         let frame = match row.get(at + 5)? {
+            Some(number) if known == Some(number) => Some((number, None)),
             Some(number) => Some((number, frames::read(row, at + 6)?)),
             None => None,
         };
@@ -80,11 +86,6 @@ impl RecordRow {
             context: None,
             frame: None,
         })
-    }
-
-    /// How many bytes it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.header.len() + self.context.as_ref().map_or(0, Bytes::len)
     }
 
     /// Puts the record together and checks that it is the one that its row says.

@@ -119,7 +119,8 @@ impl Encoder {
         Self { compression, recent: Mutex::default() }
     }
 
-    /// Encodes the context of a record that is about to be appended, as a change of its saga's frame where that pays.
+    /// Encodes the context of a record that is about to be appended, as a change of its saga's frame where that pays. A context of more
+    /// than 8 MiB stands alone.
     ///
     /// # Errors
     /// Those of [`SnapshotRecord::decode`], if the record has no payload or one that is encoded and damaged.
@@ -128,6 +129,9 @@ impl Encoder {
         let Compression::Zstd { level } = self.compression else { return Ok(Encoded::alone(Payload::json(text))) };
         if text.len() < TINY || text.len() as u64 > limits::MAX_LEN {
             return Ok(Encoded::alone(Payload::json(text)));
+        }
+        if text.len() > limits::MAX_FRAME_LEN {
+            return Ok(Encoded::alone(compress_alone(text, level)?));
         }
         let known = self.recent.lock().take(&record.saga_id);
         let changed = known.and_then(|mut known| known.change(record, &text, level).map(|change| (known, change)));

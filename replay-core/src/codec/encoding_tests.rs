@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::zstd;
+use super::{limits, zstd};
 use crate::{
     Compression, Digest, Encoded, Encoder, Encoding, Error, ErrorKind, Frame, Outline, OutlineStep, Payload, SagaId, SagaStatus,
     SnapshotMeta, SnapshotRecord, clock::from_micros,
@@ -73,6 +73,82 @@ fn one_field_that_changes_costs_a_few_bytes() {
     }
     let next = encoder.encode(&record(Encoder::SPAN + 1, order(0))).unwrap().base.unwrap();
     assert_eq!((next.since, next.frame.digest()), (Encoder::SPAN + 1, Digest::of(order(0).as_bytes())));
+}
+
+/// Lines of an order, so many bytes of them.
+fn lines(len: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut line =
+        || format!(r#"{{"sku":"SKU-{:05}","name":"a thing that people order","cents":{}}},"#, random.u32(..99999), random.u16(..));
+    let mut text = String::with_capacity(len + 100);
+    while text.len() < len {
+        text += &line();
+    }
+    text.truncate(len);
+    text
+}
+
+/// Text with some bytes changed in each tenth of it.
+fn scattered(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let step = bytes.len() / 10;
+    (0..10).for_each(|part| bytes[part * step + step / 2] = b'~');
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_large_context_that_changes_little_costs_little() {
+    for len in [200 << 10, 500_000, 1 << 20, 3 << 20, limits::MAX_FRAME_LEN] {
+        for text in [noise(7, len), lines(len)] {
+            let (record, encoded) = delta(&text, &scattered(&text));
+            assert!(encoded.base.as_ref().is_some_and(|base| base.since == 1), "{len}");
+            assert!(encoded.payload.bytes.len() < 2000, "{len}: {:?}", encoded.payload);
+            assert_eq!(stored(&record, &encoded).decode().unwrap().context_text(), &record.payload().unwrap().bytes);
+        }
+    }
+}
+
+#[test]
+fn a_context_beyond_the_limit_of_frames_stands_alone() {
+    let encoder = zstd_encoder();
+    let long = lines(limits::MAX_FRAME_LEN + 1);
+    for (sequence, text) in (1..).zip([order(1), long.clone(), scattered(&long), order(2)]) {
+        let record = record(sequence, text.clone());
+        let encoded = encoder.encode(&record).unwrap();
+        let is_alone = text.len() > limits::MAX_FRAME_LEN;
+        assert_eq!(encoded.payload.encoding, if is_alone { Encoding::Zstd } else { Encoding::Delta });
+        assert!(is_alone || encoded.base.as_ref().is_some_and(|base| base.since == 1));
+        assert_eq!(stored(&record, &encoded).decode().unwrap().context_text(), text.as_bytes());
+    }
+}
+
+#[test]
+fn a_frame_beyond_the_limit_is_not_read() {
+    let text = Bytes::from(vec![b' '; limits::MAX_FRAME_LEN + 1]);
+    let record = record(1, text.clone());
+    for payload in [Payload::json(text.clone()), zstd_encoder().encode_alone(&record).unwrap()] {
+        let frame = Arc::new(Frame::new(Digest::of(&text), payload).unwrap());
+        let change = Payload { encoding: Encoding::Delta, bytes: Bytes::new() };
+        let record = SnapshotRecord::from_parts(outline(), record.header().clone(), change).unwrap();
+        let error = record.with_frame(frame).decode().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    }
+}
+
+#[test]
+fn what_a_record_holds_counts_its_frame_once() {
+    let encoder = zstd_encoder();
+    let [one, two] = [1, 2].map(|n| {
+        let record = record(n, order(usize::try_from(n).unwrap()));
+        let encoded = encoder.encode(&record).unwrap();
+        let back = SnapshotRecord::from_parts(outline(), record.header().clone(), encoded.payload).unwrap();
+        back.with_frame(encoded.base.unwrap().frame)
+    });
+    let frame = (one.frame().unwrap().payload().bytes.len() + order(1).len()) as u64;
+    assert_eq!((one.held_len(None), two.held_len(None)), (one.stored_len() + frame, two.stored_len() + frame));
+    assert_eq!(two.held_len(Some(&one)), two.stored_len());
+    let apart = SnapshotRecord::from_bytes(&two.to_bytes().unwrap()).unwrap();
+    assert_eq!(apart.held_len(Some(&one)), two.held_len(None));
 }
 
 #[test]

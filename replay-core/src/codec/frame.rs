@@ -4,8 +4,8 @@ use std::{fmt, sync::OnceLock};
 
 use bytes::Bytes;
 
-use super::{splice, wire::damaged, zstd};
-use crate::{Digest, Encoding, Payload, Result};
+use super::{limits, splice, wire::damaged, zstd};
+use crate::{Digest, Encoding, Error, ErrorKind, Payload, Result};
 
 /// A keyframe's JSON text, which a store keeps apart from the records that are [stored as changes](Encoding::Delta) of it.
 ///
@@ -47,11 +47,35 @@ impl Frame {
             return Ok(text);
         }
         let bytes = &self.payload.bytes;
+        let len = self.text_len()?;
+        if len > limits::MAX_FRAME_LEN as u64 {
+            return Err(Error::new(ErrorKind::LimitExceeded, "decode record")
+                .message("a frame has at most 8 MiB of text")
+                .with("frame", self.digest)
+                .with("bytes", len));
+        }
         let text = match self.payload.encoding {
-            Encoding::Zstd => zstd::decompress(bytes, &[], zstd::declared_len(bytes)?)?,
+            Encoding::Zstd => zstd::decompress(bytes, &[], len)?,
             _ => bytes.clone(),
         };
         Ok(self.text.get_or_init(|| text))
+    }
+
+    fn text_len(&self) -> Result<u64> {
+        match self.payload.encoding {
+            Encoding::Zstd => zstd::declared_len(&self.payload.bytes),
+            _ => Ok(self.payload.bytes.len() as u64),
+        }
+    }
+
+    /// How many bytes it holds once its text was read.
+    pub(crate) fn held_len(&self) -> u64 {
+        let stored = self.payload.bytes.len() as u64;
+        match self.payload.encoding {
+            Encoding::Zstd => stored + self.text_len().map_or(0, |len| len.min(limits::MAX_FRAME_LEN as u64)),
+            // The text is what is stored.
+            _ => stored,
+        }
     }
 
     /// Whether its text is the one that it is named by.

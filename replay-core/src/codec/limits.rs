@@ -3,6 +3,10 @@
 /// No text that is longer is encoded or decoded other than as it is.
 pub(super) const MAX_LEN: u64 = 1 << 30;
 
+/// No text that is longer is a frame, or encoded as a change of one: what makes a change costs as much memory as both texts, and a reader
+/// keeps a frame's text as long as it has records that are changes of it.
+pub(super) const MAX_FRAME_LEN: usize = 8 << 20;
+
 /// A text of up to so many bytes may come from as few as one likes.
 const FREE: u64 = 1 << 20;
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use zstd::zstd_safe::{CCtx, DCtx, compress_bound, get_frame_content_size};
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
 
 use super::{limits, wire::damaged};
 use crate::{Error, ErrorKind, Result};
@@ -37,8 +37,30 @@ pub(super) fn compress(text: &[u8], level: i32) -> Result<Bytes> {
 /// The prefix is looked through anew each time: for a text of 10 KB that takes 5 µs, and to keep it prepared would take 20 times its
 /// size in memory, for each saga under way.
 pub(super) fn compress_after(prefix: &[u8], text: &[u8], level: i32) -> Result<Bytes> {
+    if prefix.len().max(text.len()) > NEAR {
+        return compress_far_after(prefix, text, level);
+    }
     let mut out = Vec::with_capacity(compress_bound(text.len()));
     COMPRESS.with_borrow_mut(|context| context.compress_using_dict(&mut out, text, prefix, level)).map_err(failed)?;
+    Ok(Bytes::copy_from_slice(&out))
+}
+
+/// Up to here the tables of every level have room for a prefix as a whole. Of a longer one they know the last part only, and the window
+/// may end before it.
+const NEAR: usize = 128 << 10;
+
+/// As [`compress_after`] for long texts: with a window over both, and a search for what they have in common at any distance. The context
+/// is larger than what a thread should keep.
+fn compress_far_after(prefix: &[u8], text: &[u8], level: i32) -> Result<Bytes> {
+    let window = usize::BITS - (prefix.len() + text.len()).leading_zeros();
+    let mut context = CCtx::create();
+    let parameters = [CParameter::CompressionLevel(level), CParameter::WindowLog(window), CParameter::EnableLongDistanceMatching(true)];
+    for parameter in parameters {
+        context.set_parameter(parameter).map_err(failed)?;
+    }
+    context.ref_prefix(prefix).map_err(failed)?;
+    let mut out = Vec::with_capacity(compress_bound(text.len()));
+    context.compress2(&mut out, text).map_err(failed)?;
     Ok(Bytes::copy_from_slice(&out))
 }
 

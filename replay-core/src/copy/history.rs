@@ -40,15 +40,16 @@ pub(crate) async fn copy_history(
     let query = SnapshotQuery::new(head.saga_id.clone()).with_sequences(counts.present.saturating_add(1), u64::MAX);
     let mut records = from.list(query);
     let mut batch = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut held) = (0, 0);
     loop {
         let record = records.try_next().await?.map(|record| source.check(record)).transpose()?;
         let is_last = record.is_none();
         if let Some(record) = record {
             bytes += record.stored_len();
+            held += record.held_len(batch.last());
             batch.push(record);
         }
-        if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES || is_last && !batch.is_empty() {
+        if batch.len() >= BATCH_RECORDS || held >= BATCH_BYTES || is_last && !batch.is_empty() {
             counts.records += batch.len() as u64;
             counts.bytes += bytes;
             before.append(&batch).await?;
@@ -56,7 +57,7 @@ pub(crate) async fn copy_history(
                 append(to, head, &batch).await?;
             }
             batch.clear();
-            bytes = 0;
+            (bytes, held) = (0, 0);
         }
         if is_last {
             return Ok(counts);

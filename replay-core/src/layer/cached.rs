@@ -132,7 +132,7 @@ impl Held {
     }
 
     fn weight(&self) -> u32 {
-        u32::try_from(self.record.stored_len().saturating_add(512)).unwrap_or(u32::MAX)
+        u32::try_from(self.record.held_len(None).saturating_add(512)).unwrap_or(u32::MAX)
     }
 }
 

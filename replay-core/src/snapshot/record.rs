@@ -224,6 +224,14 @@ impl SnapshotRecord {
         (self.header.len() + self.payload.as_ref().map_or(0, |payload| payload.bytes.len())) as u64
     }
 
+    /// How many bytes it holds in memory at most: what is [stored](Self::stored_len) of it, and its frame with the frame's text, unless
+    /// `before` holds the very same one. For whoever limits how much is held at once.
+    pub fn held_len(&self, before: Option<&Self>) -> u64 {
+        let known = before.and_then(|before| before.frame.as_ref());
+        let frame = self.frame.as_ref().filter(|frame| known.is_none_or(|known| !Arc::ptr_eq(known, frame)));
+        self.stored_len() + frame.map_or(0, |frame| frame.held_len())
+    }
+
     /// The context's JSON text, checked against its digest.
     ///
     /// # Errors

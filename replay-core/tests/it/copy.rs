@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use replay_conformance::records::{Chain, after, history as records, saga};
 use replay_core::{
-    ErrorKind, HistoryId, Payload, SagaStatus, SnapshotId, SnapshotRecord, StepRanges, Store,
+    Compression, Encoder, ErrorKind, HistoryId, Payload, SagaStatus, SnapshotId, SnapshotRecord, StepRanges, Store,
     copy::{CopyEvent, CopyOptions, CopyReport, SagaOutcome, copy},
     layer::{Call, FaultPlan, Faulting},
     replay::{LocalReplay, ReplayRequest, SagaReplay},
@@ -134,6 +134,35 @@ async fn histories_that_do_not_meet_are_refused() {
     let report = copied(&from, &to).await;
     assert!(report.refusals[0].message.contains("do not meet"), "{report:?}");
     assert_eq!(history(&to, &saga("a")).await.len(), 3);
+}
+
+/// Records whose contexts have nothing in common, each with a frame of its own, as a store gives them that keeps frames.
+fn large(id: &str, count: u64, len: usize) -> Vec<SnapshotRecord> {
+    let (mut chain, encoder) = (Chain::new(id), Encoder::new(Compression::ZSTD));
+    let noise = |seed| {
+        std::iter::repeat_with({
+            let mut random = fastrand::Rng::with_seed(seed);
+            move || random.alphanumeric()
+        })
+    };
+    (0..count)
+        .map(|n| {
+            let record = chain.with_context(noise(n).take(len).collect::<String>());
+            let encoded = encoder.encode(&record).unwrap();
+            let given = SnapshotRecord::from_parts(record.outline.clone(), record.header().clone(), encoded.payload).unwrap();
+            given.with_frame(encoded.base.unwrap().frame)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn records_with_large_frames_are_copied_a_few_at_a_time() {
+    let (from, memory, plan) = (store().await, Memory::new().into_store(), FaultPlan::new());
+    append(&from, &large("a", 20, 600_000)).await;
+    let to = memory.clone().with_snapshots(Arc::new(Faulting::new(memory.snapshots().clone(), plan.clone())));
+    assert_eq!(copied(&from, &to).await.records, 20);
+    assert!(plan.calls(Call::Append) >= 4, "{plan:?}");
+    assert_equal(&from, &to).await;
 }
 
 async fn keep_newest(store: &Store, id: &str, keep: u64) {

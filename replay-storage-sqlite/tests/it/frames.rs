@@ -1,5 +1,6 @@
 //! Contexts as changes of frames: what is in the file, and that nothing is left or lacking in it.
 
+use futures::StreamExt;
 use replay_core::{
     Compression, ErrorKind, SagaStatus, SnapshotId, SnapshotMeta, SnapshotRecord,
     storage::{At, PruneRequest, PruneScope, SnapshotQuery, SnapshotStorage},
@@ -87,7 +88,7 @@ async fn a_frame_that_was_lost_or_damaged_is_named_by_each_record() {
         }
     }
     let headers = store.list(SnapshotQuery::new(id("a")).with_payloads(false));
-    assert_eq!(futures::StreamExt::count(headers).await, 3, "what is known without a context is still known");
+    assert_eq!(headers.count().await, 3, "what is known without a context is still known");
     append_some(&store, "a", 1).await;
     assert_eq!(text(&store, "a", 4).await.unwrap(), context(1), "the saga goes on with a frame that is put again");
 }
@@ -105,4 +106,41 @@ async fn a_frame_that_another_handle_removed_is_put_again() {
     append_some(&store, "a", 2).await;
     assert_eq!(number(&path, FRAMES), 2);
     assert_eq!(text(&open(&path).await, "a", 6).await.unwrap(), context(2));
+}
+
+/// Text that compresses little.
+fn noise(mut seed: u64, len: usize) -> String {
+    let mut next = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        char::from(b'a' + u8::try_from((seed >> 32) % 26).unwrap())
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// How many records a listing had read when its saga was removed.
+async fn read_at_once(store: &Sqlite, saga: &str) -> usize {
+    let mut records = store.list(SnapshotQuery::new(id(saga)));
+    records.next().await.unwrap().unwrap();
+    store.prune(PruneRequest::new(PruneScope::Saga(id(saga)))).await.unwrap();
+    1 + records.map(|record| record.unwrap().context_text().unwrap()).count().await
+}
+
+#[tokio::test]
+async fn a_page_of_a_listing_counts_each_frame_and_counts_it_once() {
+    let (_folder, path, store) = fresh().await;
+    for n in 1..=10 {
+        let record = next_record(&store, "apart", noise(n, 300_000)).await;
+        store.append(vec![record]).await.unwrap();
+    }
+    assert_eq!(number(&path, FRAMES), 10);
+    assert!(read_at_once(&store, "apart").await < 5);
+    let text = noise(77, 300_000);
+    for n in 0..60 {
+        let record = next_record(&store, "shared", format!("{text}{n}")).await;
+        store.append(vec![record]).await.unwrap();
+    }
+    assert_eq!(number(&path, FRAMES), 1);
+    assert_eq!(read_at_once(&store, "shared").await, 60);
 }

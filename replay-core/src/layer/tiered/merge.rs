@@ -79,7 +79,7 @@ async fn read(side: &Side, query: SnapshotQuery, size: u64) -> Result<(Vec<Snaps
     let mut records = side.list(query);
     let (mut page, mut bytes) = (Vec::new(), 0);
     while let Some(record) = records.try_next().await? {
-        bytes += record.stored_len();
+        bytes += record.held_len(page.last());
         page.push(record);
         if bytes >= PAGE_BYTES || page.len() as u64 == size {
             return Ok((page, true));
