@@ -1,16 +1,17 @@
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use replay::{Digest, Error, ErrorKind, Result, SagaId, SnapshotRecord, Store, json, storage::At};
+use replay::{Digest, Error, ErrorKind, Frame, Outline, Payload, Result, SagaId, SnapshotRecord, Store, json, storage::At};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::input;
 use crate::{app::App, args::ImportArgs, exit::Exit, output::Answer};
 
-/// How many records are appended at once.
+/// How many records are appended at once, and how many bytes of them.
 const CHUNK: usize = 200;
+const CHUNK_BYTES: u64 = 4 << 20;
 
 /// One line of an export, as far as an import needs it.
 #[derive(Deserialize)]
@@ -57,13 +58,25 @@ pub(super) async fn run(app: &App, args: ImportArgs) -> Result<Exit> {
     let mut count = 0;
     for records in content.histories.into_values() {
         count += records.len();
-        for chunk in records.chunks(CHUNK) {
-            store.snapshots().append(chunk.to_vec()).await?;
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            store.snapshots().append(next_chunk(&mut records)).await?;
         }
     }
     let answer = Answer::one("imported", &json!({"sagas": ids, "snapshots": count}))?.ids(&ids);
     app.output.answer(answer.shown(move |paint| format!("{} imported {count} snapshots of {} sagas", paint.good("✔"), ids.len())))?;
     Ok(Exit::Ok)
+}
+
+/// What is to be appended next. It is taken out, so that what an append reads of frames goes with it.
+fn next_chunk(records: &mut impl Iterator<Item = SnapshotRecord>) -> Vec<SnapshotRecord> {
+    let (mut chunk, mut held) = (Vec::new(), 0);
+    while chunk.len() < CHUNK && held < CHUNK_BYTES {
+        let Some(record) = records.next() else { break };
+        held += record.held_len(chunk.last());
+        chunk.push(record);
+    }
+    chunk
 }
 
 fn read(bytes: &[u8], name: &str) -> Result<Content> {
@@ -103,10 +116,29 @@ fn take(content: &mut Content, line: Line) -> Result<()> {
             {
                 return Err(wrong("a snapshot does not follow the one before it").with("snapshot", record.id()));
             }
+            let record = apart(&record, history.last())?;
             history.push(record);
         }
     }
     Ok(())
+}
+
+/// The same record without the bytes of its line and without what was read of its frame, sharing what it has in common with the record
+/// before it: an export repeats frames and definitions in each line.
+fn apart(record: &SnapshotRecord, before: Option<&SnapshotRecord>) -> Result<SnapshotRecord> {
+    let outline = match before.map(|before| &before.outline) {
+        Some(known) if known.fingerprint() == record.outline.fingerprint() => known.clone(),
+        _ => Arc::new(Outline::from_bytes(Bytes::copy_from_slice(record.outline.as_bytes()))?),
+    };
+    let copy = |payload: &Payload| Payload { encoding: payload.encoding, bytes: Bytes::copy_from_slice(&payload.bytes) };
+    let alone = SnapshotRecord::from_parts(outline, Bytes::copy_from_slice(record.header()), copy(record.payload()?))?;
+    let Some(frame) = record.frame() else { return Ok(alone) };
+    let known = before.and_then(SnapshotRecord::frame);
+    let known = known.filter(|known| known.digest() == frame.digest() && known.payload() == frame.payload());
+    Ok(alone.with_frame(match known {
+        Some(known) => known.clone(),
+        None => Arc::new(Frame::new(frame.digest(), copy(frame.payload()))?),
+    }))
 }
 
 /// Refuses a history that the store has otherwise.
@@ -128,5 +160,54 @@ async fn check_target(store: &Store, id: &SagaId, records: &[SnapshotRecord]) ->
         (Some(here), Some(there)) if here.digest() == there.digest() => Ok(()),
         (Some(_), Some(_)) => Err(conflict("the store has another history of this saga; nothing was imported").with("sequence", shared)),
         _ => Err(conflict("the store's history of this saga and the file's do not meet; nothing was imported").with("sequence", shared)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use replay::{Compression, Encoder, OutlineStep, SnapshotMeta};
+
+    use super::*;
+
+    /// The lines of an export of `count` snapshots with a text of `len` bytes, of which only the end changes `every` so many.
+    fn export(count: u64, len: usize, every: u64) -> Vec<u8> {
+        let (encoder, mut prev, mut lines) = (Encoder::new(Compression::ZSTD), Digest::ZERO, String::new());
+        let outline = Arc::new(Outline::new("order", "1", vec![OutlineStep::new("reserve", vec![])]).unwrap());
+        for sequence in 1..=count {
+            let mut meta = SnapshotMeta::new(SagaId::new("x").unwrap(), outline.clone(), sequence, "2026-01-01T00:00:00Z".parse().unwrap());
+            meta.prev_digest = prev;
+            let noise = |part| Digest::of(format!("{} {part}", sequence / every).as_bytes()).to_string();
+            let noise: String = (0..len / 64).map(noise).collect();
+            let record = SnapshotRecord::seal(meta, format!("{{\"noise\":\"{noise}\",\"n\":{sequence}}}").into());
+            prev = record.digest();
+            let encoded = encoder.encode(&record).unwrap();
+            let record = SnapshotRecord::from_parts(outline.clone(), record.header().clone(), encoded.payload).unwrap();
+            let record = BASE64_STANDARD.encode(record.with_frame(encoded.base.unwrap().frame).to_bytes().unwrap());
+            let line = json!({"schema": "replay.export.snapshot/v1", "snapshot": {"digest": prev}, "record": record});
+            lines += &line.to_string();
+            lines.push('\n');
+        }
+        lines.into_bytes()
+    }
+
+    fn records(lines: &[u8]) -> Vec<SnapshotRecord> {
+        read(lines, "x.jsonl").unwrap().histories.into_values().next().unwrap()
+    }
+
+    #[test]
+    fn the_frame_of_many_lines_is_held_once() {
+        let records = records(&export(20, 1000, u64::MAX));
+        assert_eq!(records.len(), 20);
+        let (frame, outline) = (records[0].frame().unwrap(), &records[0].outline);
+        assert!(records.iter().all(|record| Arc::ptr_eq(record.frame().unwrap(), frame) && Arc::ptr_eq(&record.outline, outline)));
+        assert!(records.into_iter().all(|record| record.decode().is_ok()));
+    }
+
+    #[test]
+    fn large_frames_are_appended_a_few_at_a_time() {
+        let mut records = records(&export(12, 600_000, 1)).into_iter();
+        let first = next_chunk(&mut records);
+        assert!((2..8).contains(&first.len()), "{}", first.len());
+        assert_eq!(first.len() + records.len(), 12);
     }
 }
