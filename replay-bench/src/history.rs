@@ -20,10 +20,21 @@ pub(crate) fn instant(sequence: usize) -> Outcome<DateTime<Utc>> {
 /// Appends the records before each of the first `records` steps of a saga; what comes after that is to be resumed. Past the last step
 /// of the outline it stays at that step.
 pub(crate) async fn long_saga(store: &Store, id: &SagaId, outline: &Arc<Outline>, context: &Bytes, records: usize) -> Outcome {
+    in_batches(store, id, outline, context, (records, BATCH)).await
+}
+
+/// The same by appends of so many records each.
+pub(crate) async fn in_batches(
+    store: &Store,
+    id: &SagaId,
+    outline: &Arc<Outline>,
+    context: &Bytes,
+    (records, each): (usize, usize),
+) -> Outcome {
     let last = u32::try_from(outline.steps().len())?.saturating_sub(1);
     let mut prev = None;
     let mut completed = StepRanges::default();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(each);
     for sequence in 1..=records {
         let step = u32::try_from(sequence)?.saturating_sub(1).min(last);
         let mut meta = SnapshotMeta::new(id.clone(), outline.clone(), sequence as u64, instant(sequence)?);
@@ -39,7 +50,7 @@ pub(crate) async fn long_saga(store: &Store, id: &SagaId, outline: &Arc<Outline>
         let record = SnapshotRecord::seal(meta, context.clone());
         prev = Some(record.digest());
         batch.push(record);
-        if batch.len() == BATCH || sequence == records {
+        if batch.len() == each || sequence == records {
             store.snapshots().append(std::mem::take(&mut batch)).await?;
         }
     }

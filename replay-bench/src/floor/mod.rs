@@ -3,4 +3,5 @@
 pub(crate) mod copy;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod s3;
 pub(crate) mod sqlite;

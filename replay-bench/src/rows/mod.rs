@@ -7,6 +7,7 @@ mod postgres;
 mod reads;
 mod recovery;
 mod redis;
+mod s3;
 mod space;
 mod sqlite;
 mod syncs;
@@ -24,7 +25,8 @@ pub(crate) fn all(bench: &mut Bench) -> Outcome {
     recovery::measure(bench)?;
     json::measure(bench)?;
     postgres::measure(bench)?;
-    redis::measure(bench)
+    redis::measure(bench)?;
+    s3::measure(bench)
 }
 
 /// The URL of the SQLite store in this file.
