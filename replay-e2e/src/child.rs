@@ -26,13 +26,14 @@ use serde_json::{Value, json};
 use crate::{
     effects::Effects,
     fatal::{Kill, fatal, fatal_at, kill_self},
+    stores,
 };
 
 /// What a child process is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// The folder with the store and the effects.
-    pub dir: PathBuf,
+    /// Where the store and the effects are.
+    pub place: Place,
     /// The work.
     pub work: Work,
     /// Which saga.
@@ -45,6 +46,27 @@ pub struct Job {
     pub wait_in: Option<String>,
     /// Whether it says `ready` and waits for a line once the store is open.
     pub wait_first: bool,
+}
+
+/// Where a saga leaves what: its effects in a folder, its snapshots there too or in a store elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The store's URL; none = a SQLite file in the folder.
+    pub url: Option<String>,
+}
+
+impl From<&Path> for Place {
+    fn from(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), url: None }
+    }
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
 }
 
 /// The work of a child process.
@@ -99,9 +121,9 @@ pub struct Ended {
 }
 
 impl Job {
-    /// `work` on the chain in `dir`.
-    pub fn new(dir: &Path, work: Work) -> Self {
-        Self { dir: dir.to_owned(), work, shape: Shape::Chain, kill: None, kill_in: None, wait_in: None, wait_first: false }
+    /// `work` on the chain at `place`.
+    pub fn new(place: impl Into<Place>, work: Work) -> Self {
+        Self { place: place.into(), work, shape: Shape::Chain, kill: None, kill_in: None, wait_in: None, wait_first: false }
     }
 
     /// Sets the saga's shape.
@@ -168,12 +190,16 @@ impl Shape {
     }
 }
 
-/// The store in a job's folder.
+/// The store at a job's place.
 ///
 /// # Errors
 /// The store's own.
-pub async fn store(dir: &Path) -> Result<Store, Error> {
-    Ok(Sqlite::builder(dir.join("store.db")).open().await?.into_store())
+pub async fn store(place: impl Into<Place>) -> Result<Store, Error> {
+    let place = place.into();
+    match &place.url {
+        Some(url) => stores::open(url).await,
+        None => Ok(Sqlite::builder(place.dir.join("store.db")).open().await?.into_store()),
+    }
 }
 
 /// The store that a job copies to.
@@ -201,7 +227,7 @@ fn hear() {
 
 async fn call(job: Arc<Job>, name: String, compensation: bool, cx: StepContext, mut context: Value) -> StepResult<Value> {
     let what = format!("{}{name}", if compensation { '-' } else { '+' });
-    effects(&job.dir).add(cx.saga_id().as_str(), &what, &cx.idempotency_key());
+    effects(&job.place.dir).add(cx.saga_id().as_str(), &what, &cx.idempotency_key());
     if job.kill_in.as_ref() == Some(&what) {
         kill_self();
     }
@@ -251,7 +277,7 @@ pub fn main(job: &str) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
-    let mut store = store(&job.dir).await?;
+    let mut store = store(&job.place).await?;
     match job.work {
         Work::Copy => return copy_all(job, &store).await,
         Work::Move { removing } => return move_all(job, store, removing).await,
@@ -304,7 +330,7 @@ async fn work(job: &Arc<Job>) -> Result<Vec<Ended>, Error> {
 }
 
 async fn copy_all(job: &Job, from: &Store) -> Result<Vec<Ended>, Error> {
-    let mut to = copy_store(&job.dir).await?;
+    let mut to = copy_store(&job.place.dir).await?;
     if let Some(kill) = job.kill {
         to = fatal(to, kill);
     }
@@ -322,7 +348,7 @@ pub fn tiers(hot: &Store, cold: &Store) -> Tiered {
 }
 
 async fn move_all(job: &Job, mut hot: Store, removing: bool) -> Result<Vec<Ended>, Error> {
-    let mut cold = copy_store(&job.dir).await?;
+    let mut cold = copy_store(&job.place.dir).await?;
     match job.kill {
         Some(kill) if removing => hot = fatal_at(hot, Call::Prune, kill),
         Some(kill) => cold = fatal(cold, kill),

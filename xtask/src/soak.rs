@@ -3,6 +3,8 @@
 use crate::shell::{self, Outcome};
 
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let mut command = shell::cargo(["run", "--release", "--locked", "--package", "replay-e2e", "--bin", "soak", "--"]);
-    shell::run(command.args(args))
+    let common = ["--release", "--locked", "--package", "replay-e2e"];
+    // Beside the runs themselves there is the S3 server that they start.
+    shell::run(shell::cargo(["build"]).args(common).arg("--bins"))?;
+    shell::run(shell::cargo(["run"]).args(common).args(["--bin", "soak", "--"]).args(args))
 }

@@ -1,6 +1,8 @@
 //! The fault runs of the tests for as long as one likes: `cargo xtask soak [--minutes N] [--seed N]`.
 //!
-//! Rounds of simulation, random kills and quarrels follow each other until the time is over. It ends with 1 if anything did not hold.
+//! Rounds of simulation, random kills, quarrels and faults of networks and servers follow each other until the time is over. It ends
+//! with 1 if anything did not hold. Twenty rounds are what the project counts as a soak run of the stores behind a network: 500 faulty
+//! networks, 300 kills of the server and 2,000 random kills of the runner for each of them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that tells how it goes")]
 #![allow(clippy::expect_used, reason = "this crate is test code")]
@@ -11,12 +13,13 @@ use std::{
 };
 
 use replay_e2e::{
-    child::{self, Shape},
+    child,
     contend::{Contest, quarrel},
-    crash::{Point, kill_at},
-    fatal::Kill,
+    crash::{kill_at, random_points},
+    far,
     parent::Program,
     sim,
+    stores::NetworkStore,
 };
 use replay_storage_memory::Memory;
 
@@ -30,6 +33,8 @@ struct Tally {
     seeds: u64,
     kills: usize,
     steps: u64,
+    networks: u64,
+    server_kills: u64,
     violations: Vec<String>,
 }
 
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
     };
     let tally = soak(Duration::from_mins(minutes), seed);
     println!("{} seeds simulated, {} processes killed, {} contested steps executed", tally.seeds, tally.kills, tally.steps);
+    println!("{} networks faulty, {} times a server killed", tally.networks, tally.server_kills);
     for violation in &tally.violations {
         println!("violation: {violation}");
     }
@@ -91,6 +97,14 @@ fn soak(time: Duration, seed: u64) -> Tally {
             Ok(steps) => tally.steps += steps,
             Err(what) => tally.violations.push(format!("quarrel of seed {first}: {what}")),
         }
+        for store in NetworkStore::ALL {
+            let round = far::round(store, &program, first);
+            tally.networks += round.networks;
+            tally.server_kills += round.server_kills;
+            tally.kills += round.kills;
+            tally.steps += round.steps;
+            tally.violations.extend(round.violations);
+        }
         println!("{} s: {} seeds, {} kills, {} violations", begun.elapsed().as_secs(), tally.seeds, tally.kills, tally.violations.len());
         if begun.elapsed() >= time || tally.violations.len() >= 10 {
             break;
@@ -101,14 +115,7 @@ fn soak(time: Duration, seed: u64) -> Tally {
 
 /// Kills the processes of one saga at random points until one comes to its end.
 fn random_kills(program: &Program, seed: u64) -> Result<usize, String> {
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let shape = [Shape::Chain, Shape::Failing, Shape::Wave, Shape::FailingWave][rng.usize(..4)];
-    let point = |rng: &mut fastrand::Rng| match rng.u32(..3) {
-        0 => Point::Append(Kill::Before(rng.u64(2..6))),
-        1 => Point::Append(Kill::After(rng.u64(1..6))),
-        _ => Point::Call(format!("{}s{}", if rng.bool() { '+' } else { '-' }, rng.u32(..10))),
-    };
-    let points: Vec<Point> = (0..20).map(|_| point(&mut rng)).collect();
+    let (shape, points) = random_points(seed);
     kill_at(program, shape, &points)
 }
 

@@ -3,6 +3,9 @@
 //! s3s-fs checks a condition and writes in two acts, so that two requests at once may both win. Here whatever may write has the server
 //! to itself, once its body has arrived in full; a client that goes away in the middle of a body leaves nothing behind.
 //!
+//! s3s-fs also writes an object and its `ETag` in two acts. A server that was killed between them would go on with the old `ETag` of a new
+//! object, so the notes of `ETag`s are dropped at the start: those of the objects' contents are then given.
+//!
 //! Keys come from the environment (`REPLAY_S3_ACCESS_KEY`, `REPLAY_S3_SECRET_KEY`), where other users of the machine cannot read them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it says when it is ready, and why it ended")]
 
@@ -88,6 +91,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse(env::args().skip(1))?;
     let key = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
+    forget_etags(&arguments.dir)?;
     let mut builder = S3ServiceBuilder::new(Tagged::new(FileSystem::new(&arguments.dir).map_err(|error| format!("{error:?}"))?));
     builder.set_auth(SimpleAuth::from_single(key("REPLAY_S3_ACCESS_KEY")?, key("REPLAY_S3_SECRET_KEY")?));
     builder.set_access(Access { dir: arguments.dir, strip_conditions: arguments.strip_conditions });
@@ -118,6 +122,18 @@ fn acceptor(dir: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
     let key = PrivateKeyDer::from_pem_file(dir.join("server.key"))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions()?;
     Ok(TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(certificates, key)?)))
+}
+
+/// Removes the notes that s3s-fs made of objects' `ETag`s; without one it takes that of the content.
+fn forget_etags(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(".bucket-") && name.ends_with(".internal.json")) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone)]
