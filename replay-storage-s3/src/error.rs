@@ -234,7 +234,8 @@ fn describe(status: u16, code: &str) -> (ErrorKind, &'static str, &'static str) 
         401 | 403 => (
             PermissionDenied,
             "the server refused access",
-            "the store needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket, and the use of its key",
+            "check the access key and its secret; it needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on the bucket, and the \
+             use of the encryption key",
         ),
         404 => (Unavailable, "the bucket or the object is not there", "check the bucket's name and `endpoint`"),
         409 if code.is_empty() => (Unavailable, BUSY.0, BUSY.1),

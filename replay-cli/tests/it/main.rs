@@ -15,4 +15,5 @@ mod refusals;
 mod saga_files;
 mod secrets;
 mod store_commands;
+mod stores;
 mod tour;

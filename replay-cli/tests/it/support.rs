@@ -15,6 +15,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_replay");
 /// A folder, and a store in it.
 pub(crate) struct World {
     folder: tempfile::TempDir,
+    /// A store elsewhere, in the place of the one in the folder.
+    url: Option<String>,
 }
 
 /// What a run of the program left.
@@ -60,7 +62,12 @@ impl From<Output> for Ran {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), url: None }
+    }
+
+    /// A folder whose store is at `url`.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), url: Some(url.to_owned()) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -92,7 +99,7 @@ impl World {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("sqlite:{}", self.path("replay.db").display())
+        self.url.clone().unwrap_or_else(|| format!("sqlite:{}", self.path("replay.db").display()))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
