@@ -107,7 +107,7 @@ impl SnapshotQuery {
     }
 
     /// Sets whether the records come with their payloads. Who only looks at headers reads much less without: the context of a record
-    /// is then absent, and [decoding](SnapshotRecord::decode) it is an error.
+    /// is then absent, and [decoding](crate::SnapshotRecord::decode) it is an error.
     #[must_use]
     pub fn with_payloads(mut self, payloads: bool) -> Self {
         self.payloads = payloads;
@@ -344,7 +344,7 @@ pub struct PruneReport {
     /// How many records.
     pub records: u64,
     /// How many bytes of headers and encoded contexts, as the store keeps them: at most the sum of the
-    /// [`stored_len`](SnapshotRecord::stored_len) that they came with. Frames are not counted.
+    /// [`stored_len`](crate::SnapshotRecord::stored_len) that they came with. Frames are not counted.
     pub bytes: u64,
     /// How many sagas are gone as a whole.
     pub sagas: u64,
