@@ -218,14 +218,16 @@ impl Pool {
     }
 
     fn put_idle(self: &Arc<Self>, connection: Idle) {
+        // Without a runtime, as when that is ending, there is nobody to watch them, nor anybody who keeps them.
+        let runtime = Handle::try_current().ok();
         let mut idle = self.idle.lock();
         idle.connections.push_back(connection);
-        // Without a runtime, as when that is ending, there is nobody to watch them, nor anybody who keeps them.
-        if !idle.are_watched
-            && let Ok(runtime) = Handle::try_current()
-        {
-            idle.are_watched = true;
+        let begins = runtime.is_some() && !idle.are_watched;
+        idle.are_watched |= begins;
+        drop(idle);
+        if let Some(runtime) = runtime.filter(|_| begins) {
             let watch = Watch { pool: Arc::downgrade(self), is_over: false };
+            // Not within the lock: a runtime that ends drops the watch here and now, and that takes the lock.
             runtime.spawn(watch.close_old(self.gone.clone()));
         }
     }

@@ -1,6 +1,6 @@
 //! Calls whose futures are dropped half-way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -71,4 +71,29 @@ async fn an_append_whose_leader_goes_away_is_done_by_another() {
         timeout(Duration::from_secs(20), follower).await.expect("nobody waits for one who went away").unwrap().unwrap();
         store.append(vec![lead]).await.unwrap();
     }
+}
+
+/// A runtime that ends drops at once what is spawned on it, which is also what the pool spawns.
+#[test]
+fn a_runtime_that_ends_amid_calls_is_not_held_up() {
+    let schema = Schema::new();
+    let builder = move || schema.builder().max_connections(4);
+    let (done, over) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..60 {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+            let store = Arc::new(runtime.block_on(builder().open()).unwrap());
+            let first = runtime.spawn({
+                let store = store.clone();
+                async move { store.get_cell("k").await.map(drop) }
+            });
+            for _ in 0..3 {
+                let store = store.clone();
+                runtime.spawn(async move { store.delete_cell("k", If::Any).await });
+            }
+            runtime.block_on(first).unwrap().unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    over.recv_timeout(Duration::from_mins(1)).expect("no runtime is held up");
 }
