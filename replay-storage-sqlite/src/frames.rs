@@ -1,7 +1,10 @@
 //! The texts that contexts are changes of: put with the first record that needs one, removed with the last.
 
+use std::{collections::VecDeque, sync::Arc};
+
 use bytes::Bytes;
-use replay_core::{Base, Digest, Encoder, Encoding, Frame, Payload, Result};
+use parking_lot::Mutex;
+use replay_core::{Base, Digest, Encoder, Encoding, Frame, Payload, Result, SnapshotRecord};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::{
@@ -88,5 +91,33 @@ impl FrameRow {
     pub(crate) fn into_frame(self) -> Result<Frame> {
         let encoding = u8::try_from(self.encoding).map_err(|_| damaged("read", "a frame has an impossible encoding"))?;
         Frame::new(self.digest, Payload { encoding: Encoding::from_code(encoding)?, bytes: self.context })
+    }
+}
+
+/// So many frames of records that were read last are kept, with the texts that were made of them,
+const KEPT: usize = 32;
+
+/// unless one takes more bytes in the file.
+const LARGE: usize = 16 << 10;
+
+/// The frames of the records that were read last: states of one saga are often asked for one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<Arc<Frame>>>);
+
+impl Recent {
+    /// The record, with the frame that is kept if that was made of the same bytes.
+    pub(crate) fn share(&self, record: SnapshotRecord) -> SnapshotRecord {
+        let Some(frame) = record.frame().filter(|frame| frame.payload().bytes.len() <= LARGE) else { return record };
+        let mut recent = self.0.lock();
+        let known = recent.iter().find(|known| known.digest() == frame.digest() && known.payload() == frame.payload());
+        if let Some(known) = known.cloned() {
+            return record.with_frame(known);
+        }
+        if recent.len() >= KEPT {
+            recent.pop_front();
+        }
+        recent.push_back(frame.clone());
+        drop(recent);
+        record
     }
 }

@@ -1,6 +1,6 @@
 //! Reading one saga's history.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use replay_core::{
@@ -37,17 +37,19 @@ pub(crate) fn load(shared: &Shared, connection: &Connection, saga: &SagaId, at: 
 }
 
 fn latest(shared: &Shared, connection: &Connection, saga: &SagaId) -> Result<Option<SnapshotRecord>> {
-    let sql = format!(
-        "SELECT {RECORD} FROM sagas AS s
-         LEFT JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} AND r.sequence >= s.sequence
-         {JOIN} WHERE s.namespace = :namespace AND s.saga_id = :saga_id"
-    );
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {RECORD} FROM sagas AS s
+             LEFT JOIN records AS r ON r.saga_no = s.saga_no AND r.sequence = {NEWEST} AND r.sequence >= s.sequence
+             {JOIN} WHERE s.namespace = :namespace AND s.saga_id = :saga_id"
+        )
+    });
     let read = |row: &Row<'_>| match row.get_ref(0)? {
         rusqlite::types::ValueRef::Null => Ok(None),
         _ => RecordRow::read(row, 0).map(Some),
     };
     let row = connection
-        .prepare_cached(&sql)
+        .prepare_cached(&SQL)
         .and_then(|mut select| {
             select.query_row(named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str() }, read).optional()
         })
@@ -60,12 +62,14 @@ fn latest(shared: &Shared, connection: &Connection, saga: &SagaId) -> Result<Opt
 }
 
 fn by_sequence(shared: &Shared, connection: &Connection, saga: &SagaId, sequence: i64) -> rusqlite::Result<Option<RecordRow>> {
-    let sql = format!(
-        "SELECT {RECORD}
-         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
-         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence = :sequence"
-    );
-    let mut select = connection.prepare_cached(&sql)?;
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {RECORD}
+             FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+             WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.sequence = :sequence"
+        )
+    });
+    let mut select = connection.prepare_cached(&SQL)?;
     let values = named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str(), ":sequence": sequence };
     select.query_row(values, |row| RecordRow::read(row, 0)).optional()
 }
@@ -73,29 +77,33 @@ fn by_sequence(shared: &Shared, connection: &Connection, saga: &SagaId, sequence
 /// `created_at` never decreases along the sequence. The index by time has every 16th record, so the one that is wanted is among
 /// the few before the first of those that is too late, and these are looked through in the index by sequence, from behind.
 fn by_time(shared: &Shared, connection: &Connection, saga: &SagaId, micros: i64) -> rusqlite::Result<Option<RecordRow>> {
-    let sql = format!(
-        "SELECT {RECORD}
-         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
-         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.created_at <= :micros AND r.sequence < coalesce(
-            (SELECT later.sequence FROM records AS later INDEXED BY records_by_time
-             WHERE later.saga_no = s.saga_no AND later.created_at > :micros AND later.sequence % 16 = 1
-             ORDER BY later.created_at, later.sequence LIMIT 1), 9223372036854775807)
-        ORDER BY r.sequence DESC LIMIT 1"
-    );
-    let mut select = connection.prepare_cached(&sql)?;
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {RECORD}
+             FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+             WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.created_at <= :micros AND r.sequence < coalesce(
+                (SELECT later.sequence FROM records AS later INDEXED BY records_by_time
+                 WHERE later.saga_no = s.saga_no AND later.created_at > :micros AND later.sequence % 16 = 1
+                 ORDER BY later.created_at, later.sequence LIMIT 1), 9223372036854775807)
+            ORDER BY r.sequence DESC LIMIT 1"
+        )
+    });
+    let mut select = connection.prepare_cached(&SQL)?;
     let values = named_params! { ":namespace": shared.namespace(), ":saga_id": saga.as_str(), ":micros": micros };
     select.query_row(values, |row| RecordRow::read(row, 0)).optional()
 }
 
 fn before_step(shared: &Shared, connection: &Connection, saga: &SagaId, step: &str) -> Result<Option<SnapshotRecord>> {
-    let sql = format!(
-        "SELECT {RECORD}
-         FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
-         WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.next_key IN (:key, :several)
-        ORDER BY r.sequence DESC"
-    );
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {RECORD}
+             FROM sagas AS s CROSS JOIN records AS r INDEXED BY records_by_saga ON r.saga_no = s.saga_no {JOIN}
+             WHERE s.namespace = :namespace AND s.saga_id = :saga_id AND r.next_key IN (:key, :several)
+            ORDER BY r.sequence DESC"
+        )
+    });
     let failed = during("load");
-    let mut select = connection.prepare_cached(&sql).map_err(failed)?;
+    let mut select = connection.prepare_cached(&SQL).map_err(failed)?;
     let mut rows = select
         .query(named_params! {
             ":namespace": shared.namespace(),

@@ -23,7 +23,7 @@ use crate::{
     append::{self, Incoming},
     blobs,
     builder::SqliteBuilder,
-    cells, history, logs, prune,
+    cells, frames, history, logs, prune,
     readers::Readers,
     row::{LastFrame, Outlines, RecordRow},
     sagas,
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     /// None if the file is only read.
     writer: Option<Arc<Writer>>,
     outlines: Outlines,
+    frames: frames::Recent,
     encoder: Encoder,
 }
 
@@ -59,7 +60,7 @@ impl Shared {
         readers: Arc<Readers>,
         encoder: Encoder,
     ) -> Self {
-        Self { path, namespace, clock, writer, readers, outlines: Outlines::default(), encoder }
+        Self { path, namespace, clock, writer, readers, outlines: Outlines::default(), frames: frames::Recent::default(), encoder }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -91,7 +92,7 @@ impl Shared {
 
     /// Puts a row of `saga` together.
     pub(crate) fn record(&self, connection: &Connection, saga: &str, row: RecordRow) -> Result<SnapshotRecord> {
-        self.record_after(connection, saga, row, &mut None)
+        self.record_after(connection, saga, row, &mut None).map(|record| self.frames.share(record))
     }
 
     /// Puts a row of `saga` together that comes after another in a listing.

@@ -80,6 +80,8 @@ struct Queue {
 struct Pace {
     jobs: usize,
     took: Duration,
+    /// How many write at present, as far as that shows.
+    present: usize,
 }
 
 impl Writer {
@@ -180,10 +182,10 @@ impl Writer {
         // Should this fail, the wait is short instead of long.
         let _ = session.set_patience(self.patience);
         let mut pace = Pace::default();
-        while self.await_company(pace) {
+        while self.await_company(&mut pace) {
             let start = Instant::now();
             match self.commit_group(&mut session) {
-                Ok(jobs) => pace = Pace { jobs, took: start.elapsed() },
+                Ok(jobs) => pace = Pace { jobs, took: start.elapsed(), ..pace },
                 Err(failure) => {
                     let left = self.give_up_old(&failure);
                     let _ = session.set_patience(left);
@@ -206,12 +208,13 @@ impl Writer {
 
     /// Waits until a group is worth its sync, and says whether anything is queued.
     ///
-    /// Those that got their answer just now and those that are queued already are everybody who writes at present. Half of a crowd
-    /// makes a group: while it is committed, the other half does what it does between two writes. Whoever does not come back within
-    /// half the time of a commit is not waited for.
-    fn await_company(&self, last: Pace) -> bool {
+    /// Those that got their answer just now and those that are queued already are everybody who writes at present, and some who were
+    /// there before may only be late. Half of a crowd makes a group: while it is committed, the other half does what it does between
+    /// two writes. Whoever does not come back within half the time of a commit is not waited for.
+    fn await_company(&self, last: &mut Pace) -> bool {
         let mut queue = self.queue.lock();
-        let present = (last.jobs + queue.jobs.len()).min(GROUP);
+        let present = (last.jobs + queue.jobs.len()).max(last.present - last.present.div_ceil(8)).min(GROUP);
+        last.present = present;
         let is_crowd = present >= CROWD;
         self.crowded.store(is_crowd, Ordering::Relaxed);
         let wanted = if is_crowd { present / 2 } else { present };

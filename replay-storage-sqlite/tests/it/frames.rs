@@ -1,5 +1,7 @@
 //! Contexts as changes of frames: what is in the file, and that nothing is left or lacking in it.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use replay_core::{
     Compression, ErrorKind, SagaStatus, SnapshotId, SnapshotMeta, SnapshotRecord,
@@ -79,6 +81,12 @@ async fn what_was_stored_with_another_setting_stays_readable() {
 async fn a_frame_that_was_lost_or_damaged_is_named_by_each_record() {
     let (_folder, path, store) = fresh().await;
     append_some(&store, "a", 3).await;
+    let mut read = Vec::new();
+    for sequence in 1..=3 {
+        read.push(store.load(&id("a"), At::Sequence(sequence)).await.unwrap().unwrap());
+    }
+    // What was read before is remembered, and hides no damage.
+    assert!(read.windows(2).all(|pair| Arc::ptr_eq(pair[0].frame().unwrap(), pair[1].frame().unwrap())));
     for damage in ["UPDATE frames SET context = zeroblob(length(context))", "UPDATE frames SET encoding = 2", "DELETE FROM frames"] {
         Connection::open(&path).unwrap().execute_batch(damage).unwrap();
         for sequence in 1..=3 {
