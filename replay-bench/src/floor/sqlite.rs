@@ -1,7 +1,10 @@
 //! The floor of the SQLite store: the same bytes through the same driver, with the same settings of the file, in rows of arrival
 //! order with one narrow index.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -154,9 +157,13 @@ impl Bare {
 /// Moves the log into the file and gives the file's size in bytes.
 pub(crate) fn size_of(path: &Path) -> Outcome<u64> {
     let connection = Connection::open(path)?;
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy != 0 {
-        return Err("the log could not be moved into the file".into());
+    let until = Instant::now() + Duration::from_secs(10);
+    // SQLite waits for whoever writes, but not for a connection that moves the log itself because it is being closed.
+    while connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? != 0 {
+        if Instant::now() > until {
+            return Err("the log could not be moved into the file".into());
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     Ok(std::fs::metadata(path)?.len())
 }
